@@ -1,0 +1,108 @@
+"""Time as a value that is handed in: the system's, or a manual clock that a test advances.
+
+Invariant: a manual clock moves only in `advance`, and `advance` returns when everything that became due has been
+done, retries that became due meanwhile included. Knows nothing of mail.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What every station asks for the time."""
+
+    def now(self) -> float:
+        """Wall time in POSIX seconds."""
+        ...
+
+    async def sleep_until(self, when: float) -> None:
+        """Return when `now() >= when` (POSIX seconds)."""
+        ...
+
+    def working(self) -> contextlib.AbstractContextManager[None]:
+        """Mark work in progress that a manual clock must let end before it moves on."""
+        ...
+
+
+def commit_time_ns() -> int:
+    """CLOCK_MONOTONIC in nanoseconds: comparable between processes of one machine, never adjusted."""
+    return time.monotonic_ns()
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep_until(self, when: float) -> None:
+        while (left := when - time.time()) > 0:
+            # Long sleeps are cut so that a wall clock set forward is noticed within a minute.
+            await asyncio.sleep(min(left, 60.0))
+
+    def working(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+class ManualClock:
+    """Stands still until `advance`. Belongs to one event loop."""
+
+    def __init__(self, start: float = 1_790_000_000.0) -> None:
+        self._now = start
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep_until(self, when: float) -> None:
+        if when <= self._now:
+            return
+        woken = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (when, next(self._order), woken))
+        await woken
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        self._busy += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
+
+    async def advance(self, seconds: float) -> float:
+        """Move forward by `seconds`, stopping at every deadline on the way; returns the new wall time.
+
+        Raises ValueError for a negative number: time does not run back.
+        """
+        if seconds < 0:
+            raise ValueError(f"the clock cannot go back: {seconds} seconds")
+        target = self._now + seconds
+        await self._settle()
+        while self._sleepers and self._sleepers[0][0] <= target:
+            when, _, woken = heapq.heappop(self._sleepers)
+            if woken.done():
+                continue
+            self._now = max(self._now, when)
+            woken.set_result(None)
+            await self._settle()
+        self._now = target
+        await self._settle()
+        return self._now
+
+    async def _settle(self) -> None:
+        """Wait until nobody works. Several turns of the loop, as what was woken may hand work on by callbacks."""
+        for _ in range(8):
+            await asyncio.sleep(0)
+            await self._idle.wait()

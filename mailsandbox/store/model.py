@@ -1,0 +1,187 @@
+"""Values of the store: changes, rows of a mailbox, what readers are told. Pure; no SQL, no clock.
+
+Invariants: UIDs of a mailbox only grow (RFC 9051 §2.3.1.1); a mod-sequence grows with every change of a mailbox
+(RFC 7162 §3.1); `seq` numbers the changes of one account without gaps in commit order.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+Uid = NewType("Uid", int)
+ModSeq = NewType("ModSeq", int)
+Seq = NewType("Seq", int)  # number of a change in an account's log; a cursor is the last seq seen
+MessageId = NewType("MessageId", str)  # opaque id of one message in one mailbox: the {id} of /v1/messages/{id}
+
+
+class ChangeType(StrEnum):
+    """Names of RFC 5423 §4, as the log and HTTP show them."""
+
+    MESSAGE_NEW = "MessageNew"
+    MESSAGE_APPEND = "MessageAppend"
+    MESSAGE_EXPUNGE = "MessageExpunge"
+    FLAGS_SET = "FlagsSet"
+    FLAGS_CLEAR = "FlagsClear"
+    MAILBOX_CREATE = "MailboxCreate"
+    MAILBOX_DELETE = "MailboxDelete"
+    MAILBOX_RENAME = "MailboxRename"
+    MAILBOX_SUBSCRIBE = "MailboxSubscribe"
+    MAILBOX_UNSUBSCRIBE = "MailboxUnSubscribe"
+    METADATA_CHANGE = "MetadataChange"  # RFC 5464 with RFC 5465 §5.7
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of an account's log, written in the transaction of the change itself."""
+
+    seq: Seq
+    type: ChangeType
+    account: str
+    mailbox: str
+    uid: Uid | None
+    mod_seq: ModSeq
+    message_id: MessageId | None
+    at: float  # POSIX seconds
+    committed_ns: int  # CLOCK_MONOTONIC
+    flags: tuple[str, ...] = ()  # after the change, for flag changes and new messages
+    other_name: str = ""  # MailboxRename: the old name
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes after a cursor. `reset`: the log no longer reaches back to it, start from a listing."""
+
+    changes: list[Change]
+    cursor: Seq
+    reset: bool = False
+
+
+class Flags:
+    """A set of flags and keywords: interned, so that equal sets are one object with its wire form made once.
+
+    System flags compare without case (RFC 9051 §2.3.2) and are spelled canonically; keywords keep their case.
+    """
+
+    __slots__ = ("names", "octets")
+    _interned: dict[frozenset[str], "Flags"] = {}  # noqa: RUF012  # bounded by clear() below; values are immutable
+    _SYSTEM = {name.lower(): name for name in ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")}  # noqa: RUF012
+
+    names: frozenset[str]
+    octets: bytes  # "\\Answered \\Seen keyword", sorted, without parentheses
+
+    @classmethod
+    def of(cls, names: Iterable[str] = ()) -> "Flags":
+        """The set of `names`; \\Recent is never part of it."""
+        key = frozenset(cls._SYSTEM.get(name.lower(), name) for name in names if name.lower() != "\\recent")
+        flags = cls._interned.get(key)
+        if flags is None:
+            if len(cls._interned) > 10_000:
+                cls._interned.clear()
+            flags = cls._interned[key] = cls.__new__(cls)
+            flags.names = key
+            flags.octets = " ".join(sorted(key)).encode("utf-8")
+        return flags
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flags) and self.names == other.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __repr__(self) -> str:
+        return f"Flags({self.octets.decode()!r})"
+
+
+NO_FLAGS = Flags.of()
+
+
+@dataclass(slots=True)
+class MessageRow:
+    """What every reader needs of one message; in memory while its mailbox is open. Replaced, never mutated."""
+
+    uid: Uid
+    row_id: int
+    mod_seq: ModSeq
+    flags: Flags
+    internal_date: float  # POSIX seconds
+    octets: int  # RFC822.SIZE: the message as served, trace fields included
+    content_id: int  # which stored content; equal for copies
+    save_date: float
+    email_id: str  # RFC 8474
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """Counters of one mailbox (STATUS, GET mailboxes)."""
+
+    name: str
+    uid_validity: int
+    uid_next: int
+    highest_mod_seq: int
+    messages: int
+    unseen: int
+    deleted: int
+    octets: int
+    recent_from_uid: int
+    mailbox_id: str  # RFC 8474
+    special_use: str = ""  # "\\Sent" ... or ""
+    subscribed: bool = False
+    append_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendItem:
+    """One message to append (IMAP APPEND, import, POST)."""
+
+    octets: bytes
+    flags: Flags = NO_FLAGS
+    internal_date: float | None = None  # None: now
+    save_date: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One copy to deliver: `trace` (Return-Path, Delivered-To, Received) is stored before the shared `octets`."""
+
+    account: str
+    trace: bytes
+    mailbox: str = "INBOX"
+    recipient: str = ""  # forward-path as received
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Where a message came to lie."""
+
+    account: str
+    mailbox: str
+    uid_validity: int
+    uid: Uid
+    message_id: MessageId
+    seq: Seq
+    octets: int
+    at: float
+    committed_ns: int
+    recipient: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """COPYUID (RFC 4315 §3): `sources[i]` became `targets[i]`."""
+
+    uid_validity: int
+    sources: list[Uid]
+    targets: list[Uid]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsResult:
+    """What STORE did: rows after it, and the UIDs refused by UNCHANGEDSINCE (RFC 7162 §3.1.3)."""
+
+    changed: list[MessageRow]
+    failed: list[Uid]
