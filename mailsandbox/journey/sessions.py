@@ -1,0 +1,166 @@
+"""Every connection with its transcript, accepted or refused or broken off; bounded in memory.
+
+Invariant: a record is open until `close`, and is then counted against the log's limits; the oldest closed ones go first.
+Passwords never come here: the servers write "***" in their place. Knows no protocol.
+"""
+
+import itertools
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Final
+
+from mailsandbox.journey.model import TranscriptLine
+from mailsandbox.message.findings import Finding
+
+MAX_LINE: Final = 1_000  # characters of one transcript line; what is longer is cut, and says so
+HEAD_LINES: Final = 200  # a long session keeps its beginning ...
+TAIL_LINES: Final = 800  # ... and its end
+MAX_FINDINGS: Final = 200
+MAX_CLOSED: Final = 2_000  # sessions kept by default
+
+
+class SessionRecord:
+    """One connection. Times are wall seconds in `started_at`, and seconds since then in the transcript."""
+
+    __slots__ = (
+        "_head",
+        "_log",
+        "_origin",
+        "_tail",
+        "_total",
+        "account",
+        "ended_at",
+        "findings",
+        "helo",
+        "id",
+        "local",
+        "outcome",
+        "peer",
+        "protocol",
+        "service",
+        "started_at",
+        "tls",
+    )
+
+    def __init__(self, log: "SessionLog", *, protocol: str, service: str, peer: str, local: str) -> None:
+        self._log = log
+        self._origin = time.perf_counter()
+        self._head: list[tuple[float, str, str]] = []
+        self._tail: deque[tuple[float, str, str]] = deque(maxlen=TAIL_LINES)
+        self._total = 0
+        self.id = log.new_id()
+        self.protocol = protocol  # "smtp", "lmtp", "pop3", "imap", "relay"
+        self.service = service  # service name as in the ready file: "alpha.smtp", "imap"
+        self.peer = peer
+        self.local = local
+        self.started_at = time.time()
+        self.ended_at: float | None = None
+        self.account = ""
+        self.tls = ""
+        self.helo = ""
+        self.outcome = "open"
+        self.findings: list[Finding] = []
+
+    def client(self, text: str) -> None:
+        """A line that the client sent."""
+        self._add("C", text)
+
+    def server(self, text: str) -> None:
+        """A line that the server sent."""
+        self._add("S", text)
+
+    def note(self, text: str) -> None:
+        """What was not said on the wire: TLS established, fault injected, connection lost."""
+        self._add("!", text)
+
+    def finding(self, found: Finding) -> None:
+        """A rule that the client broke."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(found)
+
+    def _add(self, side: str, text: str) -> None:
+        if len(text) > MAX_LINE:
+            text = f"{text[:MAX_LINE]} [cut: {len(text)} characters]"
+        line = (time.perf_counter() - self._origin, side, text)
+        self._total += 1
+        if len(self._head) < HEAD_LINES:
+            self._head.append(line)
+        else:
+            self._tail.append(line)
+
+    @property
+    def mark(self) -> int:
+        """A place in the transcript, to be given to `since`."""
+        return self._total
+
+    def since(self, mark: int) -> list[TranscriptLine]:
+        """The lines added after `mark`, as far as they are still kept."""
+        first_of_tail = self._total - len(self._tail)
+        lines = self._head[mark:] if mark < len(self._head) else []
+        skip = max(0, mark - first_of_tail)
+        lines.extend(itertools.islice(self._tail, skip, None))
+        return [TranscriptLine(round(at, 6), side, text) for at, side, text in lines]
+
+    @property
+    def transcript(self) -> list[TranscriptLine]:
+        """All lines that are kept; where the middle was dropped, a note says how much."""
+        lines = self.since(0)
+        dropped = self._total - len(lines)
+        if dropped:
+            lines.insert(HEAD_LINES, TranscriptLine(lines[HEAD_LINES].at, "!", f"[{dropped} lines not kept]"))
+        return lines
+
+    def close(self, outcome: str = "closed") -> None:
+        """The connection ended: "closed", "aborted", "rejected" ... The first outcome given stands."""
+        if self.ended_at is None:
+            self.ended_at = time.time()
+            self.outcome = outcome
+            self._log.ended(self)
+
+
+class SessionLog:
+    """The open sessions and the latest closed ones."""
+
+    def __init__(self, *, keep: int = MAX_CLOSED) -> None:
+        self._keep = keep
+        self._open: dict[str, SessionRecord] = {}
+        self._closed: OrderedDict[str, SessionRecord] = OrderedDict()
+        self._prefix = secrets.token_hex(3)  # so that ids of two daemons on one store differ
+        self._numbers = itertools.count(1)
+
+    def new_id(self) -> str:
+        """A session id, unique in this process."""
+        return f"s{self._prefix}{next(self._numbers):x}"
+
+    def open(self, protocol: str, service: str, *, peer: str, local: str) -> SessionRecord:
+        """A new connection; addresses as "127.0.0.1:41234"."""
+        record = SessionRecord(self, protocol=protocol, service=service, peer=peer, local=local)
+        self._open[record.id] = record
+        return record
+
+    def ended(self, record: SessionRecord) -> None:
+        """Called by the record when it is closed."""
+        if self._open.pop(record.id, None) is not None:
+            self._closed[record.id] = record
+            while len(self._closed) > self._keep:
+                self._closed.popitem(last=False)
+
+    def get(self, session_id: str) -> SessionRecord | None:
+        """One session, open or closed."""
+        return self._open.get(session_id) or self._closed.get(session_id)
+
+    def __iter__(self) -> Iterator[SessionRecord]:
+        """Newest first, open ones before closed ones."""
+        yield from reversed(list(self._open.values()))
+        yield from reversed(list(self._closed.values()))
+
+    @property
+    def open_count(self) -> int:
+        """Connections open now."""
+        return len(self._open)
+
+    def clear(self) -> None:
+        """Forget the closed sessions."""
+        self._closed.clear()
