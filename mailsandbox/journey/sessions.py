@@ -1,6 +1,6 @@
 """Every connection with its transcript, accepted or refused or broken off; bounded in memory.
 
-Invariant: a record is open until `close`, and is then counted against the log's limits; the oldest closed ones go first.
+Invariant: a record is open until `close`, and counts against the limits of the log from then on; the oldest go first.
 Passwords never come here: the servers write "***" in their place. Knows no protocol.
 """
 

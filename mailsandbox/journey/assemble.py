@@ -1,0 +1,110 @@
+"""Joins the events of one journey into the view that people and tests read: one record per hop, in the path's order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mailsandbox.journey.model import (
+    Accepted,
+    Attempted,
+    Delivered,
+    FirstShown,
+    JourneyEvent,
+    JourneyId,
+    Notified,
+)
+from mailsandbox.message.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A delivered copy and when each protocol first showed it."""
+
+    delivery: Delivered
+    first_shown: list[FirstShown]
+
+
+@dataclass(slots=True)
+class Hop:
+    """What one site did: how the message came in, what was tried to pass it on, what was delivered or notified."""
+
+    site: str
+    accepted: Accepted | None = None
+    attempts: list[Attempted] = field(default_factory=list)
+    deliveries: list[Shown] = field(default_factory=list)
+    notifications: list[Notified] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """The whole way of one message. `state` is the sum of its recipients: see `_state`."""
+
+    id: JourneyId
+    state: str
+    hops: list[Hop]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What any gate found, in the path's order; empty for a sender that did everything right."""
+        found: list[Finding] = []
+        for hop in self.hops:
+            if hop.accepted:
+                found.extend(hop.accepted.findings)
+        return found
+
+    @property
+    def deliveries(self) -> list[Delivered]:
+        """Every copy that reached a mailbox."""
+        return [shown.delivery for hop in self.hops for shown in hop.deliveries]
+
+
+def assemble(journey_id: JourneyId, events: Sequence[JourneyEvent]) -> Journey:
+    """The view of these events. A site that accepted the message twice (a duplicate, a loop) appears twice."""
+    hops: list[Hop] = []
+    by_queue_id: dict[str, Hop] = {}
+    shown = [event for event in events if isinstance(event, FirstShown)]
+
+    def hop_of(site: str) -> Hop:
+        for hop in reversed(hops):
+            if hop.site == site:
+                return hop
+        hops.append(Hop(site))
+        return hops[-1]
+
+    for event in events:
+        match event:
+            case Accepted():
+                hop = Hop(event.site, accepted=event)
+                hops.append(hop)
+                by_queue_id[event.queue_id] = hop
+            case Attempted():
+                (by_queue_id.get(event.queue_id) or hop_of(event.site)).attempts.append(event)
+            case Delivered():
+                first = [view for view in shown if view.message_id == event.message_id]
+                hop_of(event.site).deliveries.append(Shown(event, first))
+            case Notified():
+                hop_of(event.site).notifications.append(event)
+            case FirstShown():
+                pass
+    return Journey(journey_id, _state(hops), hops)
+
+
+def _state(hops: Sequence[Hop]) -> str:
+    """Failed if any recipient failed, else queued while any is on its way, else delivered."""
+    latest: dict[tuple[str, str], str] = {}
+    for hop in hops:
+        if hop.accepted:
+            for address in hop.accepted.envelope.recipients:
+                latest.setdefault((hop.accepted.queue_id, address), "queued")
+        for attempt in hop.attempts:
+            for outcome in attempt.outcomes:
+                latest[(attempt.queue_id, outcome.address)] = outcome.outcome
+        for shown in hop.deliveries:
+            if hop.accepted:
+                latest[(hop.accepted.queue_id, shown.delivery.recipient)] = "delivered"
+        for notice in hop.notifications:
+            if notice.action == "failed" and hop.accepted:
+                latest.update({(hop.accepted.queue_id, address): "failed" for address in notice.recipients})
+    states = set(latest.values())
+    if "failed" in states:
+        return "failed"
+    return "queued" if states & {"queued", "deferred"} else "delivered"
