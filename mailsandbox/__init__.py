@@ -28,7 +28,8 @@ What joins them:
 
     site        stations joined for one simulated mail server; read it first; no logic
     sandbox     the sites, their links, one clock, one store
-    config      TOML, environment and flags to typed specs; every error names file, key and line
+    specs       everything that can be configured, as typed values
+    config/     TOML, environment and flags to typed specs; every error names file, key and line
     runtime/    event loop, background thread for synchronous users, daemon
     lab/        every delivery model on the same workload, measured side by side
     cli/        the command line: main and one file per command

@@ -1,0 +1,227 @@
+"""The configuration file, then MAILSANDBOX_* variables, to one SandboxSpec."""
+
+import dataclasses
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mailsandbox.config.environment import override
+from mailsandbox.config.source import Source, convert, convert_names, convert_value, unknown_key
+from mailsandbox.config.tables import (
+    TOP_LEVEL,
+    AccessTable,
+    AccountTable,
+    ClockTable,
+    RelayTable,
+    RetryTable,
+    RouteTable,
+    ServerTable,
+    SiteTable,
+    StoreTable,
+    TlsTable,
+    ZoneTable,
+)
+from mailsandbox.config.values import address, one_of, period, port, size
+from mailsandbox.errors import ConfigError
+from mailsandbox.specs import (
+    DEFAULT_SITES,
+    AccessSpec,
+    RelaySpec,
+    RetrySpec,
+    RouteSpec,
+    SandboxSpec,
+    SiteSpec,
+    StoreSpec,
+    TlsSpec,
+    ZoneEntry,
+)
+from mailsandbox.store.credentials import AccountSpec, Credentials, canonical
+
+
+def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> SandboxSpec:
+    """The specification of the sandbox from a file (None: the defaults) and the environment.
+
+    Raises ConfigError, which names what is wrong where.
+    """
+    text = ""
+    if path is not None:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return parse(text, name=str(path or "defaults"), environ=environ)
+
+
+def parse(text: str, *, name: str = "configuration", environ: Mapping[str, str] | None = None) -> SandboxSpec:
+    """The same from text."""
+    source = Source(name, text)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not valid TOML: {error}") from None
+    for key in tables:
+        if key not in TOP_LEVEL:
+            raise source.error((key,), unknown_key(key, TOP_LEVEL))
+    override(tables, environ or {})
+    return _spec(tables, source)
+
+
+def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed TOML, typed by convert
+    server = convert(source, ("server",), tables, ServerTable)
+    clock = convert(source, ("clock",), tables, ClockTable)
+    tls = convert(source, ("tls",), tables, TlsTable)
+    if bool(tls.certificate) != bool(tls.key):
+        raise source.error(("tls",), "certificate and key must be given together")
+    return SandboxSpec(
+        sites=_sites(tables, source),
+        host=address(source, ("server", "host"), server.host),
+        data=Path(server.data) if server.data else None,
+        database=server.database,
+        manual_clock=one_of(source, ("clock", "mode"), clock.mode, ("system", "manual")) == "manual",
+        credentials=_accounts(tables, source),
+        relay=_relay(tables, source),
+        routes=_routes(tables.get("routes", []), source),
+        zone=_zone(tables, source),
+        access=_access(convert(source, ("access",), tables, AccessTable), source),
+        store=_store(convert(source, ("store",), tables, StoreTable), source),
+        tls=TlsSpec(Path(tls.certificate), Path(tls.key)) if tls.certificate else None,
+    )
+
+
+# Tables of the file, one function each.
+
+
+def _sites(tables: dict[str, Any], source: Source) -> tuple[SiteSpec, ...]:  # Any: parsed TOML
+    """The default sites as changed by the file, then those that the file adds."""
+    given = convert_names(source, ("sites",), tables)
+    sites = {site.name: site for site in DEFAULT_SITES}
+    for name in given:
+        sites[name] = _site(name, sites.get(name), convert(source, ("sites", name), tables, SiteTable), source)
+    domains = [site.domain for site in sites.values()]
+    for name in given:
+        if domains.count(sites[name].domain) > 1:
+            raise source.error(("sites", name, "domain"), f"{sites[name].domain} is another site's domain too")
+    return tuple(sites.values())
+
+
+def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source) -> SiteSpec:
+    path = ("sites", name)
+    one_of(source, (*path, "receive"), table.receive, ("strict", "lenient", "normalize"))
+    one_of(source, (*path, "emulate"), table.emulate, ("strict", "postfix", "sendmail", "exim"))
+    one_of(source, (*path, "accepts"), table.accepts, ("local", "any"))
+    one_of(source, (*path, "auth"), table.auth, ("off", "offered", "required"))
+    for key in ("smtp", "submission", "submissions"):
+        port(source, (*path, key), getattr(table, key))
+    # Any: the values go to the fields of the same names, whose types the table has checked.
+    values: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(table).items() if value is not None}
+    for key in ("offers", "trusted_peers"):
+        if key in values:
+            values[key] = tuple(values[key])
+    if table.greylist is not None:
+        values["greylist"] = period(source, (*path, "greylist"), table.greylist)
+    return dataclasses.replace(default or SiteSpec(name=name, domain=f"{name}.test"), **values)
+
+
+def _accounts(tables: dict[str, Any], source: Source) -> Credentials:  # Any: parsed TOML
+    given = convert_names(source, ("accounts",), tables)
+    specs: dict[str, AccountSpec] = {}
+    any_account = given.get("any", True)
+    if not isinstance(any_account, bool):
+        raise source.error(("accounts", "any"), "expected true or false")
+    for login in given:
+        if login == "any":
+            continue
+        if "@" not in login:
+            raise source.error(("accounts", login), 'an account is named by its address: "bob@beta.test" = {}')
+        table = convert(source, ("accounts", login), tables, AccountTable)
+        quota = size(source, ("accounts", login, "quota"), table.quota)
+        specs[canonical(login)] = AccountSpec(table.password, quota, table.personality)
+    return Credentials(any_account=any_account, specs=specs)
+
+
+def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed TOML
+    table = convert(source, ("relay",), tables, RelayTable)
+    for network in table.allow:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise source.error(("relay", "allow"), f"{error}: write a network like 127.0.0.0/8") from None
+    path = ("relay", "retry")
+    retry = convert(source, path, tables, RetryTable)
+    return RelaySpec(
+        tls=one_of(source, ("relay", "tls"), table.tls, ("off", "opportunistic", "required")),
+        allow=tuple(table.allow),
+        retry=RetrySpec(
+            first=period(source, (*path, "first"), retry.first),
+            factor=retry.factor,
+            jitter=retry.jitter,
+            limit=period(source, (*path, "limit"), retry.limit),
+            lifetime=period(source, (*path, "lifetime"), retry.lifetime),
+            warn=period(source, (*path, "warn"), retry.warn),
+        ),
+        concurrency=table.concurrency,
+        break_signatures=table.break_signatures,
+        unlabelled=one_of(source, ("relay", "unlabelled"), table.unlabelled, ("convert", "bounce")),
+        default_route=table.default_route,
+    )
+
+
+def _routes(given: object, source: Source) -> tuple[RouteSpec, ...]:
+    if not isinstance(given, list):
+        raise source.error(("routes",), "expected [[routes]], one table for each route")
+    tables = [convert_value(source, ("routes",), table, RouteTable) for table in given]
+    return tuple(RouteSpec(table.domain.lower(), table.host, table.port) for table in tables)
+
+
+def _zone(tables: dict[str, Any], source: Source) -> dict[str, ZoneEntry]:  # Any: parsed TOML
+    entries = {}
+    for name in convert_names(source, ("zone",), tables):
+        table = convert(source, ("zone", name), tables, ZoneTable)
+        one_of(source, ("zone", name, "result"), table.result, ("", "NXDOMAIN", "SERVFAIL"))
+        addresses = [*([table.A] if isinstance(table.A, str) else table.A)]
+        addresses += [table.AAAA] if isinstance(table.AAAA, str) else table.AAAA
+        for ip in addresses:
+            address(source, ("zone", name, "A"), ip)
+        entries[name.lower().rstrip(".")] = ZoneEntry(
+            mx=tuple(_mx(source, ("zone", name, "MX"), record) for record in table.MX),
+            addresses=tuple(addresses),
+            cname=table.CNAME.lower().rstrip("."),
+            port=table.port,
+            result=table.result,
+        )
+    return entries
+
+
+def _mx(source: Source, path: tuple[str, ...], record: str) -> tuple[int, str]:
+    preference, _, host = record.partition(" ")
+    if not preference.isdecimal() or not host.strip():
+        raise source.error(path, f'{record!r}: expected "10 mx1.example.test", or "0 ." for a null MX')
+    return int(preference), host.strip().lower().rstrip(".") or "."
+
+
+def _access(table: AccessTable, source: Source) -> AccessSpec:
+    for key in ("pop3", "pop3s", "imap", "imaps", "http"):
+        port(source, ("access", key), getattr(table, key))
+    return AccessSpec(
+        pop3=table.pop3,
+        pop3s=table.pop3s,
+        imap=table.imap,
+        imaps=table.imaps,
+        http=table.http,
+        capabilities_off=frozenset(name.upper() for name in table.capabilities_off),
+        pop3_delete=table.pop3_delete,
+        append_limit=size(source, ("access", "append_limit"), table.append_limit) or 0,
+    )
+
+
+def _store(table: StoreTable, source: Source) -> StoreSpec:
+    return StoreSpec(
+        max_messages=table.max_messages,
+        max_age=None if table.max_age is None else period(source, ("store", "max_age"), table.max_age),
+        max_octets=size(source, ("store", "max_octets"), table.max_octets),
+        changes_kept=table.changes_kept,
+    )

@@ -1,0 +1,110 @@
+"""The tables of the configuration file: their fields are the keys that may be written, with their defaults."""
+
+from typing import Final
+
+import msgspec
+
+
+class Table(msgspec.Struct, forbid_unknown_fields=True):
+    """A table of the file: its fields are the keys that may be written."""
+
+
+class ServerTable(Table):
+    host: str = "127.0.0.1"
+    data: str | None = None
+    database: str | None = None
+
+
+class ClockTable(Table):
+    mode: str = "system"
+
+
+class AccountTable(Table):
+    password: str | None = None
+    quota: str | int | None = None
+    personality: str = ""
+
+
+class SiteTable(Table):
+    domain: str | None = None
+    accepts: str | None = None
+    receive: str | None = None
+    emulate: str | None = None
+    offers: list[str] | None = None
+    smtp: int | None = None
+    submission: int | None = None
+    submissions: int | None = None
+    lmtp: int | str | None = None
+    auth: str | None = None
+    greylist: str | None = None
+    trusted_peers: list[str] | None = None
+    max_recipients: int | None = None
+    max_connections: int | None = None
+
+
+class RetryTable(Table):
+    first: str = "1m"
+    factor: float = 2.0
+    jitter: float = 0.1
+    limit: str = "4h"
+    lifetime: str = "5d"
+    warn: str = "4h"
+
+
+class RelayTable(Table):
+    tls: str = "opportunistic"
+    allow: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.0/8"])
+    retry: dict[str, object] = msgspec.field(default_factory=dict)  # a RetryTable, converted on its own
+    concurrency: int = 20
+    break_signatures: bool = False
+    unlabelled: str = "convert"
+    default_route: str = "beta"
+
+
+class RouteTable(Table):
+    domain: str
+    host: str
+    port: int = 25
+
+
+class ZoneTable(Table):
+    MX: list[str] = msgspec.field(default_factory=list)
+    A: str | list[str] = msgspec.field(default_factory=list)
+    AAAA: str | list[str] = msgspec.field(default_factory=list)
+    CNAME: str = ""
+    port: int | None = None
+    result: str = ""
+
+
+class AccessTable(Table):
+    pop3: int | None = 1110
+    pop3s: int | None = 1995
+    imap: int | None = 1143
+    imaps: int | None = 1993
+    http: int | None = 8025
+    capabilities_off: list[str] = msgspec.field(default_factory=list)
+    pop3_delete: bool = True
+    append_limit: str | int = "50 MB"
+
+
+class StoreTable(Table):
+    max_messages: int | None = None
+    max_age: str | None = None
+    max_octets: str | int | None = None
+    changes_kept: int = 100_000
+
+
+class TlsTable(Table):
+    certificate: str = ""
+    key: str = ""
+
+
+TABLES: Final[dict[str, type[Table]]] = {
+    "server": ServerTable,
+    "clock": ClockTable,
+    "relay": RelayTable,
+    "access": AccessTable,
+    "store": StoreTable,
+    "tls": TlsTable,
+}
+TOP_LEVEL: Final = (*TABLES, "sites", "zone", "accounts", "routes")

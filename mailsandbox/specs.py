@@ -1,0 +1,188 @@
+"""Everything that can be configured, as typed values: `config` fills them, `site` and `sandbox` read them.
+
+Units: seconds and octets. Ports: None is off, 0 is any free one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from mailsandbox.store.credentials import Credentials
+
+DEFAULT_OFFERS: Final = (
+    "PIPELINING",
+    "8BITMIME",
+    "SMTPUTF8",
+    "SIZE 26214400",
+    "CHUNKING",
+    "BINARYMIME",
+    "DSN",
+    "STARTTLS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSpec:
+    """What one site is. Ports: None is off, 0 is any free one.
+
+    `accepts` "local": only its own domain is local, the rest is relayed; "any": every domain is local.
+    `receive` is the receive gate's mode, `emulate` the relay gate's manner; `greylist` the delay in seconds.
+    """
+
+    name: str
+    domain: str
+    accepts: str = "local"
+    receive: str = "lenient"
+    emulate: str = "strict"
+    offers: tuple[str, ...] = DEFAULT_OFFERS
+    smtp: int | None = None
+    submission: int | None = None
+    submissions: int | None = None
+    lmtp: int | str | None = None
+    auth: str = "offered"
+    greylist: float | None = None
+    trusted_peers: tuple[str, ...] = ()
+    max_recipients: int = 1000
+    max_connections: int = 1000
+
+    @property
+    def hostname(self) -> str:
+        """The name it greets with and puts into Received."""
+        return self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySpec:
+    """When a deferred message is tried again: seconds; attempt n waits first * factor ** n, give or take jitter."""
+
+    first: float = 60.0
+    factor: float = 2.0
+    jitter: float = 0.1
+    limit: float = 4 * 3600.0
+    lifetime: float = 5 * 86400.0
+    warn: float = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySpec:
+    """How every site's relay connects and converts. `default_route` names the site that takes unknown domains."""
+
+    tls: str = "opportunistic"
+    allow: tuple[str, ...] = ("127.0.0.0/8",)
+    retry: RetrySpec = RetrySpec()
+    concurrency: int = 20
+    break_signatures: bool = False
+    unlabelled: str = "convert"
+    default_route: str = "beta"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """Mail for `domain` goes to this host (an address) and port."""
+
+    domain: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneEntry:
+    """One name of the simulated DNS. `port` is where its addresses listen; `result` NXDOMAIN or SERVFAIL."""
+
+    mx: tuple[tuple[int, str], ...] = ()
+    addresses: tuple[str, ...] = ()
+    cname: str = ""
+    port: int | None = None
+    result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSpec:
+    """The servers that read. Ports: None is off, 0 is any free one; `append_limit` in octets."""
+
+    pop3: int | None = 1110
+    pop3s: int | None = 1995
+    imap: int | None = 1143
+    imaps: int | None = 1993
+    http: int | None = 8025
+    capabilities_off: frozenset[str] = frozenset()
+    pop3_delete: bool = True
+    append_limit: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """What the store keeps, per account; None is no bound. `max_age` in seconds."""
+
+    max_messages: int | None = None
+    max_age: float | None = None
+    max_octets: int | None = None
+    changes_kept: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """The user's own certificate chain and key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+DEFAULT_SITES = (
+    SiteSpec(name="alpha", domain="alpha.test", smtp=1025, submission=1587, submissions=1465),
+    SiteSpec(
+        name="beta",
+        domain="beta.test",
+        accepts="any",
+        receive="strict",
+        offers=("PIPELINING", "SIZE 26214400"),
+        auth="off",
+        smtp=2025,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """Everything that can be configured. `data` is a directory, `database` a PostgreSQL URL; neither: in memory."""
+
+    sites: tuple[SiteSpec, ...] = DEFAULT_SITES
+    host: str = "127.0.0.1"
+    data: Path | None = None
+    database: str | None = None
+    manual_clock: bool = False
+    credentials: Credentials = field(default_factory=Credentials)
+    relay: RelaySpec = RelaySpec()
+    routes: tuple[RouteSpec, ...] = ()
+    zone: Mapping[str, ZoneEntry] = field(default_factory=dict)
+    access: AccessSpec = AccessSpec()
+    store: StoreSpec = StoreSpec()
+    tls: TlsSpec | None = None
+
+    def ephemeral(self) -> "SandboxSpec":
+        """The same on free ports."""
+        sites = tuple(
+            replace(
+                site,
+                smtp=_free(site.smtp),
+                submission=_free(site.submission),
+                submissions=_free(site.submissions),
+                lmtp=_free(site.lmtp) if not isinstance(site.lmtp, str) else site.lmtp,
+            )
+            for site in self.sites
+        )
+        read = self.access
+        access = replace(
+            read,
+            pop3=_free(read.pop3),
+            pop3s=_free(read.pop3s),
+            imap=_free(read.imap),
+            imaps=_free(read.imaps),
+            http=_free(read.http),
+        )
+        return replace(self, sites=sites, access=access)
+
+
+def _free(port: int | None) -> int | None:
+    return None if port is None else 0
