@@ -1,0 +1,62 @@
+"""The Date field's value as a point in time (RFC 5322 §3.3, obsolete forms of §4.3). Tolerant: no date gives None."""
+
+import calendar
+import re
+from typing import Final, NamedTuple
+
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1
+    )
+}
+# RFC 5322 §4.3: zones by name; the military letters mean -0000, since RFC 822 had them wrong.
+_ZONES: Final = {"est": -300, "edt": -240, "cst": -360, "cdt": -300, "mst": -420, "mdt": -360, "pst": -480, "pdt": -420}
+_DATE: Final = re.compile(
+    r"[^\d]{0,40}?(\d{1,2})[\s-]+([A-Za-z]{3})[a-z]*\.?,?[\s-]+(\d{2,5})"
+    r"(?:,?\s+(\d{1,2})\s*[:.]\s*(\d{1,2})(?:\s*[:.]\s*(\d{1,2})(?:\.\d+)?)?(?:\s*(?:([+-])(\d{2}):?(\d{2})|([A-Za-z]+)))?)?"
+)
+_ASCTIME: Final = re.compile(  # "Sat Nov 21 03:04:22 [zone] 2026", written by many scripts
+    r"[^\d]{0,40}?([A-Za-z]{3})\s+(\d{1,2})\s+(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\s+([A-Za-z]+))?\s+(\d{4})"
+)
+
+
+class ZonedDate(NamedTuple):
+    """`at`: POSIX seconds; `zone`: seconds east of UTC as written: `at + zone` shows the sender's calendar day."""
+
+    at: float
+    zone: int
+
+
+def parse_date(text: str) -> ZonedDate | None:
+    """The date that `text` names, or None."""
+    text = text[:200]
+    if match := _DATE.match(text):
+        day, month, year, hour, minute, second, sign, zone_hours, zone_minutes, name = match.groups()
+        zone = (int(zone_hours) * 60 + int(zone_minutes)) * (-1 if sign == "-" else 1) if sign else _zone(name)
+    elif match := _ASCTIME.match(text):
+        month, day, hour, minute, second, name, year = match.groups()
+        zone = _zone(name)
+    else:
+        return None
+    number = _MONTHS.get(month.lower())
+    # RFC 5322 §3.3: a zone's minutes stay below 60; 99 hours are still more than any zone, so the day stays near.
+    if number is None or not 1 <= int(day) <= calendar.monthrange(2000, number)[1] or abs(zone) >= 100 * 60:
+        return None
+    clock = int(hour or 0), int(minute or 0), int(second or 0)
+    if clock[0] > 24 or clock[1] > 59 or clock[2] > 60:
+        return None
+    seconds = calendar.timegm((_year(year), number, int(day), *clock))
+    return ZonedDate(float(seconds - zone * 60), zone * 60)
+
+
+def _zone(name: str | None) -> int:
+    return _ZONES.get(name.lower(), 0) if name else 0
+
+
+def _year(digits: str) -> int:
+    """RFC 5322 §4.3: two digits below 50 are of this century, other two and three digits count from 1900."""
+    year = int(digits)
+    if len(digits) == 2:
+        return year + (2000 if year < 50 else 1900)
+    return year + 1900 if len(digits) == 3 else min(year, 9999)

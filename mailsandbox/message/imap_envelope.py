@@ -1,0 +1,51 @@
+"""ENVELOPE (RFC 9051 §7.5.2): ten values of a message's header in IMAP wire form.
+
+Strings are as stored: folding undone, encoded-words left alone. A field that occurs more than once, which RFC 5322 §3.6
+forbids: addresses are joined as if one field held them all, of the others the last counts (both as Dovecot).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from mailsandbox.message.imap_addresses import ImapAddress, address_list, parse_addresses
+from mailsandbox.message.imap_strings import NIL, nstring, one_spaced, string, unfolded
+from mailsandbox.message.spans import Field
+
+_ADDRESS_FIELDS: Final = ("from", "sender", "reply-to", "to", "cc", "bcc")
+_TEXT_FIELDS: Final = ("date", "subject", "in-reply-to", "message-id")
+
+
+def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
+    """The ENVELOPE list, with its parentheses, of a header whose `fields` are ranges of `octets`."""
+    text: dict[str, bytes] = {}
+    addresses: dict[str, list[ImapAddress]] = {}
+    for field in fields:
+        key = field.key
+        if key in _TEXT_FIELDS:
+            text[key] = octets[field.value_start : field.end].strip(b" \t\r\n")
+        elif key in _ADDRESS_FIELDS:
+            addresses.setdefault(key, []).extend(parse_addresses(octets[field.value_start : field.end]))
+    lists = {key: address_list(found) for key, found in addresses.items()}
+    sender = lists.get("from", NIL)
+    # RFC 9051 §7.5.2: absent or empty Sender and Reply-To are those of From; never NIL when From is there.
+    items = (
+        _unfolded_nstring(text.get("date")),
+        string(one_spaced(text["subject"])) if "subject" in text else NIL,
+        sender,
+        _or(lists.get("sender", NIL), sender),
+        _or(lists.get("reply-to", NIL), sender),
+        lists.get("to", NIL),
+        lists.get("cc", NIL),
+        lists.get("bcc", NIL),
+        _unfolded_nstring(text.get("in-reply-to")),
+        _unfolded_nstring(text.get("message-id")),
+    )
+    return b"(" + b" ".join(items) + b")"
+
+
+def _unfolded_nstring(value: bytes | None) -> bytes:
+    return NIL if value is None else nstring(unfolded(value))
+
+
+def _or(value: bytes, otherwise: bytes) -> bytes:
+    return otherwise if value == NIL else value
