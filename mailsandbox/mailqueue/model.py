@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from mailsandbox.journey.model import Attempted
 from mailsandbox.message.envelope import Envelope, Recipient
-from mailsandbox.smtp.replies import Reply
+from mailsandbox.smtp.replies import Reply, reply
 
 
 class RecipientStatus(StrEnum):
@@ -28,6 +28,7 @@ class Done:
     reply: Reply
     relayed: bool = False
     local: bool = False
+    remote: str = ""  # the host that took it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,19 @@ class Never:
 
 Outcome = Done | Later | Never
 
+NOT_TRIED: Final = reply(450, "4.4.0", "no attempt has been made yet")
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """A message to be queued. `octets` includes this site's Received field."""
+
+    queue_id: str
+    journey_id: str
+    envelope: Envelope
+    octets: bytes
+    received_at: float  # POSIX seconds
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
@@ -64,10 +78,15 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """One attempt's result: an outcome for every recipient it was asked for, and the record for the journey."""
+    """One attempt's result: an outcome for every recipient it was asked for, and what the journey shall show.
+
+    `records`: one per hop that was tried, in order. `reached` is False where no server of the destination could be
+    talked to: what waits behind this message would fare the same.
+    """
 
     outcomes: dict[str, Outcome]  # by forward-path
-    record: Attempted | None
+    records: tuple[Attempted, ...] = ()
+    reached: bool = True
 
 
 class Courier(Protocol):
@@ -84,3 +103,63 @@ class Courier(Protocol):
     async def aclose(self) -> None:
         """Close kept connections."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """One recipient as the queue holds it. Times are POSIX seconds."""
+
+    number: int  # position in the envelope, from 0; names the recipient together with the queue id
+    recipient: Recipient
+    status: RecipientStatus
+    attempts: int
+    next_attempt: float
+    warned: bool  # the delay notification has been sent (at most one)
+    reply: Reply = NOT_TRIED  # the last one
+    remote: str = ""  # the host that gave it; "" when we did
+
+    @property
+    def address(self) -> str:
+        """The forward-path."""
+        return self.recipient.address
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedItem:
+    """One message as the queue holds it, with the recipients that are not done. `octets` is its size."""
+
+    queue_id: str
+    journey_id: str
+    site: str
+    envelope: Envelope  # with all the recipients it came with
+    received_at: float
+    octets: int
+    held: bool
+    recipients: tuple[QueuedRecipient, ...]
+
+
+class Action(StrEnum):
+    """What a delivery status notification reports (RFC 3464 §2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReport:
+    """What is to be told to the sender about one recipient.
+
+    `status` is the enhanced status code (RFC 3463) of the report; `reply` the diagnostic, as `remote` gave it ("":
+    ourselves). `retry_until` is set for delays: POSIX seconds until which delivery is tried (RFC 3464 §2.3.9).
+    """
+
+    recipient: Recipient
+    action: Action
+    status: str
+    reply: Reply
+    remote: str
+    at: float  # of the last attempt, POSIX seconds
+    retry_until: float | None = None

@@ -1,0 +1,341 @@
+"""Items in memory: each attempt's way from a waiting job to the one transaction that writes down what came of it.
+
+Invariants: an item is in memory only while this process holds its lease; every attempt ends in one transaction that
+moves its recipients, appends to the journey and enqueues the notification; while anything is in memory the clock is
+told that work goes on. A dead destination never delays another. Knows no SMTP, and not when anything is due.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mailsandbox.clock import Clock
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import NoSuchMessage, StoreError
+from mailsandbox.journey.model import Attempted, JourneyEvent, JourneyId
+from mailsandbox.mailqueue.destinations import Destination, Destinations
+from mailsandbox.mailqueue.memory import Load, Loads, OctetBudget
+from mailsandbox.mailqueue.model import (
+    AttemptReport,
+    Courier,
+    Later,
+    Outcome,
+    QueuedItem,
+    QueuedMessage,
+    QueuedRecipient,
+    RecipientReport,
+)
+from mailsandbox.mailqueue.schedule import RetryPolicy
+from mailsandbox.mailqueue.settling import Settlement, settle
+from mailsandbox.mailqueue.spool import Lease, Spool
+from mailsandbox.smtp.replies import reply
+from mailsandbox.tasks import Tasks
+
+Record = Callable[[Tx, JourneyId, JourneyEvent], None]
+Notify = Callable[[QueuedItem, Sequence[RecipientReport], bytes], Callable[[Tx], None] | None]
+
+_BROKEN: Final = reply(451, "4.3.0", "internal error in the relay; it has been logged")
+_WRITE_RETRIES: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds of real time: the database, not the mail, is slow
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """Precedents: Postfix's qmgr holds 20,000 messages in memory, runs 5 to 20 deliveries for each destination."""
+
+    initial_concurrency: int = 5
+    concurrency: int = 20  # attempts at once for one destination
+    total: int = 200  # attempts at once
+    in_memory: int = 20_000  # recipients; more wait on disk
+    kept_octets: int = 64 << 20  # of fresh messages, so that they are not read back
+    large_octets: int = 64 << 20  # of messages above 1 MiB that are carried at once
+    lease: float = 600.0  # seconds; RFC 5321 §4.5.3.2.6 lets one answer take that long
+    claim: int = 500  # recipients taken by one transaction
+    closing: float = 0.3  # seconds of real time that running attempts are given at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What attempts need of the site."""
+
+    site: str
+    database: Database
+    spool: Spool
+    owner: str  # of the leases
+    courier: Courier
+    policy: RetryPolicy
+    clock: Clock
+    rng: random.Random
+    record: Record
+    notify: Notify
+    limits: QueueLimits
+
+
+@dataclass(slots=True)
+class _Job:
+    """The recipients of one load that share a destination."""
+
+    load: Load
+    rows: tuple[QueuedRecipient, ...]
+
+
+class Attempts:
+    """Runs jobs. `due_at` is told when a deferred recipient needs attention, `room` when memory or disk has changed."""
+
+    def __init__(
+        self, around: Surroundings, *, due_at: Callable[[float], None], room: Callable[[], None], tasks: Tasks
+    ) -> None:
+        limits = around.limits
+        self._around = around
+        self._due_at = due_at
+        self._room = room
+        self._tasks = tasks
+        self._loads = Loads(kept_octets=limits.kept_octets)
+        self._budget = OctetBudget(limits.large_octets)
+        self._destinations: Destinations[_Job] = Destinations(
+            initial=limits.initial_concurrency, limit=limits.concurrency
+        )
+        self._running = 0
+        self._stopped = False
+        self._starving = False
+        self._busy: contextlib.AbstractContextManager[None] | None = None
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._renewer: asyncio.Task[None] | None = None
+
+    @property
+    def space(self) -> int:
+        """Recipients that may still be brought into memory. Where there are none, `room` is called when there are."""
+        space = self._around.limits.in_memory - self._loads.recipients
+        if space <= 0:
+            self._starving = True
+        return space
+
+    def sending(self, queue_id: str) -> bool:
+        """Whether an attempt for the item is under way."""
+        return any(load.started for load in self._loads.of(queue_id))
+
+    def cancel(self, queue_id: str) -> None:
+        """Jobs of this item that have not started shall not."""
+        for load in self._loads.of(queue_id):
+            load.cancelled = True
+
+    async def quiet(self) -> None:
+        """Wait until nothing is in memory."""
+        await self._quiet.wait()
+
+    async def stop(self) -> None:
+        """Start nothing more; what runs gets a moment to end."""
+        self._stopped = True
+        for job in self._destinations.waiting():
+            self._settled(job)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), self._around.limits.closing)
+
+    def end(self) -> None:
+        """All tasks have been cancelled."""
+        self._not_busy()
+
+    def take(self, load: Load) -> None:
+        """Bring an item into memory, one job for each destination."""
+        by_destination: dict[str, list[QueuedRecipient]] = {}
+        for row in load.item.recipients:
+            by_destination.setdefault(self._around.courier.destination(row.recipient), []).append(row)
+        load.jobs = len(by_destination)
+        self._loads.add(load)
+        if self._busy is None:
+            self._busy = self._around.clock.working()
+            self._busy.__enter__()
+            self._quiet.clear()
+        if self._renewer is None:
+            self._renewer = self._tasks.spawn(self._renew(), name=f"{self._around.site}: leases")
+        for name, rows in by_destination.items():
+            self._destinations.add(name, _Job(load, tuple(rows)))
+
+    def pump(self) -> None:
+        """Start as many jobs as windows and the total allow."""
+        limit = self._around.limits.total
+        while not self._stopped and self._running < limit:
+            ready = self._destinations.ready()
+            if not ready:
+                return
+            for destination in ready[: limit - self._running]:
+                destination.running += 1
+                self._running += 1
+                self._tasks.spawn(self._carry(destination), name=f"{self._around.site}: to {destination.name}")
+
+    async def _carry(self, destination: Destination[_Job]) -> None:
+        """Work off a destination's jobs one after another, as long as its window allows."""
+        try:
+            while destination.jobs and not self._stopped:
+                job = destination.jobs.popleft()
+                try:
+                    await self._one(job, destination)
+                finally:
+                    self._settled(job)
+                # A grown window starts further workers; a crowd gives way to a destination that has none.
+                self.pump()
+                if destination.running > destination.window.allowed or self._running >= self._around.limits.total:
+                    break
+        finally:
+            destination.running -= 1
+            self._running -= 1
+            self._destinations.settle(destination)
+            self.pump()
+
+    async def _one(self, job: _Job, destination: Destination[_Job]) -> None:
+        load, around = job.load, self._around
+        if load.cancelled:
+            await self.shed(load.item, job.rows)
+            return
+        load.started += 1
+        try:
+            async with self._budget.share(load.item.octets):
+                octets = load.octets if load.octets is not None else await self.octets(load.content)
+                report = await self._attempt(job, octets)
+                item = replace(load.item, recipients=job.rows)
+                now = around.clock.now()
+                settlement = settle(item, report.outcomes, policy=around.policy, now=now, rng=around.rng)
+                await self.write_down(item, load.content, settlement, octets=octets, records=report.records)
+        except NoSuchMessage:
+            return  # removed meanwhile
+        except StoreError as error:
+            _log.warning("%s: %s is not tried: %s", around.site, load.item.queue_id, error)
+            await self.shed(load.item, job.rows)
+            return
+        finally:
+            load.started -= 1
+        if report.reached:
+            destination.window.reached()
+        else:
+            destination.window.unreached()
+            if destination.window.dead:
+                await self._defer_behind(job, destination, report)
+
+    async def octets(self, content: int) -> bytes:
+        """Read an item's octets back."""
+        return await self._around.database.read(lambda tx: self._around.spool.octets_in(tx, content))
+
+    async def _attempt(self, job: _Job, octets: bytes) -> AttemptReport:
+        item, around = job.load.item, self._around
+        number = 1 + max(row.attempts for row in job.rows)
+        message = QueuedMessage(
+            item.queue_id, item.journey_id, around.site, item.envelope, octets, item.received_at, number
+        )
+        try:
+            return await around.courier.attempt(message, [row.recipient for row in job.rows])
+        except Exception:
+            _log.exception("%s: the courier failed with %s", around.site, item.queue_id)
+            return AttemptReport({row.address: Later(_BROKEN) for row in job.rows})
+
+    async def _defer_behind(self, job: _Job, destination: Destination[_Job], report: AttemptReport) -> None:
+        """The destination is dead: what waited behind this job has had its answer too."""
+        outcome: Outcome = report.outcomes.get(job.rows[0].address, Later(_BROKEN))
+        if not isinstance(outcome, Later):
+            return
+        waiting = list(destination.jobs)
+        destination.jobs.clear()
+        around, now = self._around, self._around.clock.now()
+        for other in waiting:
+            item = replace(other.load.item, recipients=other.rows)
+            outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
+            settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)
+            try:
+                octets = await self.octets(other.load.content) if settlement.reports else b""
+                await self.write_down(item, other.load.content, settlement, octets=octets)
+            except StoreError as error:
+                _log.warning("%s: %s is not deferred: %s", around.site, item.queue_id, error)
+            finally:
+                self._settled(other)
+
+    def _settled(self, job: _Job) -> None:
+        """A job is done with."""
+        load = job.load
+        load.jobs -= 1
+        if load.jobs:
+            return
+        self._loads.forget(load)
+        if self._starving and self._loads.recipients * 2 < self._around.limits.in_memory:
+            self._starving = False
+            self._room()
+        if not self._loads:
+            self._not_busy()
+
+    def _not_busy(self) -> None:
+        busy, self._busy = self._busy, None
+        if busy is not None:
+            busy.__exit__(None, None, None)
+        self._quiet.set()
+
+    async def write_down(
+        self,
+        item: QueuedItem,
+        content: int,
+        settlement: Settlement,
+        *,
+        octets: bytes,
+        records: Sequence[Attempted] = (),
+    ) -> None:
+        """Make a settlement durable, with its notification and its place in the journey."""
+        around = self._around
+        notice = around.notify(item, settlement.reports, octets) if settlement.reports else None
+
+        def work(tx: Tx) -> None:
+            if settlement.deferred:
+                around.spool.defer_in(tx, item.queue_id, settlement.deferred, owner=around.owner)
+            for event in records:
+                around.record(tx, JourneyId(item.journey_id), event)
+            if notice is not None:
+                notice(tx)
+            if settlement.dropped:
+                around.spool.drop_in(tx, item.queue_id, content, settlement.dropped)
+
+        await self._insist(work, item.queue_id)
+        for row in settlement.deferred:
+            self._due_at(row.due)
+
+    async def _insist(self, work: Callable[[Tx], None], queue_id: str) -> None:
+        """Write, again and again for a few seconds: what an attempt did cannot be done again without a duplicate."""
+        site = self._around.site
+        for pause in _WRITE_RETRIES:
+            try:
+                await self._around.database.write(work)
+                return
+            except StoreError as error:
+                _log.warning("%s: outcome of %s not written yet: %s", site, queue_id, error)
+            await asyncio.sleep(pause)
+        try:
+            await self._around.database.write(work)
+        except StoreError:
+            _log.exception("%s: outcome of %s is lost; it will be tried again", site, queue_id)
+
+    async def shed(self, item: QueuedItem, rows: Sequence[QueuedRecipient]) -> None:
+        """Give recipients back to the disk untried."""
+        around = self._around
+        names = [(item.queue_id, row.number) for row in rows]
+        try:
+            await around.database.write(lambda tx: around.spool.shed_in(tx, around.owner, names))
+        except StoreError as error:
+            _log.warning("%s: %s stays leased: %s", around.site, item.queue_id, error)
+        if not self._starving:
+            self._room()
+
+    async def _renew(self) -> None:
+        """Hold the leases of what is in memory, as long as anything is."""
+        around = self._around
+        while self._loads:
+            await around.clock.sleep_until(around.clock.now() + around.limits.lease / 3)
+            lease = Lease(around.owner, around.clock.now() + around.limits.lease)
+            try:
+                await self._renew_now(lease, self._loads.queue_ids())
+            except StoreError as error:
+                _log.warning("%s: leases not renewed: %s", around.site, error)
+        self._renewer = None
+
+    async def _renew_now(self, lease: Lease, queue_ids: list[str]) -> None:
+        await self._around.database.write(lambda tx: self._around.spool.renew_in(tx, lease, queue_ids))

@@ -1,0 +1,257 @@
+"""The relay queue of one site: takes messages in, wakes when something is due, does what operators ask for.
+
+Invariant: between two wake-ups nothing is due, so a manual clock runs a schedule of five days attempt by attempt.
+Knows no SMTP; what an attempt does is `attempts`, what its outcome means is `settling`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+from dataclasses import replace
+from typing import Final
+
+from mailsandbox.clock import Clock
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import QueueError, StoreError
+from mailsandbox.mailqueue.attempts import Attempts, Notify, QueueLimits, Record, Surroundings
+from mailsandbox.mailqueue.memory import Load
+from mailsandbox.mailqueue.model import Courier, NewItem, QueuedItem, QueuedRecipient, RecipientStatus
+from mailsandbox.mailqueue.schedule import RetryPolicy
+from mailsandbox.mailqueue.settling import attend, give_up
+from mailsandbox.mailqueue.spool import Lease, Spool, Stored
+from mailsandbox.smtp.replies import reply
+from mailsandbox.tasks import Tasks
+
+_RETURNED: Final = reply(554, "5.0.0", "returned to the sender on the operator's request")
+
+_log = logging.getLogger(__name__)
+
+
+class Queue:
+    """The queue. Methods that name an item raise NoSuchQueueItem for an id that is not in it."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        site: str,
+        courier: Courier,
+        retry: RetryPolicy,
+        clock: Clock,
+        rng: random.Random,
+        record: Record,
+        notify: Notify,
+        limits: QueueLimits | None = None,
+    ) -> None:
+        self.site = site
+        self._database = database
+        self._courier = courier
+        self._policy = retry
+        self._clock = clock
+        self._limits = limits or QueueLimits()
+        self._spool = Spool(site)
+        self._owner = secrets.token_hex(8)  # not from `rng`: two daemons with one seed must differ
+        self._tasks = Tasks()
+        around = Surroundings(
+            site, database, self._spool, self._owner, courier, retry, clock, rng, record, notify, self._limits
+        )
+        self._wake = asyncio.Event()
+        self._wake_at: float | None = None
+        self._sleeper: asyncio.Task[None] | None = None
+        self._attempts = Attempts(around, due_at=self._wake_by, room=self._wake.set, tasks=self._tasks)
+        self._shared = False
+        self._closing = False
+
+    # The way in
+
+    def enqueue_in(self, tx: Tx, item: NewItem) -> None:
+        """Put a message in as part of the transaction that accepts it; it is tried right after the commit."""
+        content = self._spool.add_in(tx, item, Lease(self._owner, item.received_at + self._limits.lease))
+        tx.after_commit(lambda: self._accepted(item, content))
+
+    def _accepted(self, item: NewItem, content: int) -> None:
+        rows = tuple(
+            QueuedRecipient(number, recipient, RecipientStatus.ACTIVE, 0, item.received_at, warned=False)
+            for number, recipient in enumerate(item.envelope.recipients)
+        )
+        size = len(item.octets)
+        queued = QueuedItem(
+            item.queue_id,
+            item.journey_id,
+            self.site,
+            item.envelope,
+            item.received_at,
+            size,
+            held=False,
+            recipients=rows,
+        )
+        if self._closing:
+            return  # leased by us: the next start takes it over
+        if self._attempts.space < len(rows):
+            self._tasks.spawn(self._attempts.shed(queued, rows), name=f"{self.site}: give {item.queue_id} back")
+            return
+        self._attempts.take(Load(queued, content, item.octets))
+        self._attempts.pump()
+
+    async def start(self) -> None:
+        """Make the tables, take over what an earlier process left, and begin to work."""
+
+        def open_up(tx: Tx) -> bool:
+            self._spool.create_in(tx)
+            # An SQLite file has one process, so whoever held a lease is gone. Elsewhere leases must run out.
+            shared = tx.dialect != "sqlite"
+            self._spool.take_over_in(tx, now=self._clock.now(), owner=self._owner, everything=not shared)
+            return shared
+
+        self._shared = await self._database.write(open_up)
+        self._tasks.spawn(self._schedule(), name=f"{self.site}: queue")
+
+    async def aclose(self) -> None:
+        """Stop; attempts under way get a moment to end. What is left is in the database. May be called again."""
+        if self._closing:
+            return
+        self._closing = True
+        await self._attempts.stop()
+        await self._tasks.aclose()
+        with contextlib.suppress(StoreError):
+            await self._database.write(lambda tx: self._spool.shed_in(tx, self._owner))
+        await self._courier.aclose()
+        self._attempts.end()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being tried or waits in memory."""
+        await self._attempts.quiet()
+
+    # Time
+
+    async def _schedule(self) -> None:
+        """Claim what is due, sleep until the next is."""
+        while True:
+            self._wake.clear()
+            with self._clock.working():
+                try:
+                    when = await self._claim_due()
+                except StoreError as error:
+                    _log.warning("%s: queue: %s", self.site, error)
+                    when = self._clock.now() + 1.0
+            if self._shared:  # another daemon's leases may run out unannounced
+                latest = self._clock.now() + self._limits.lease
+                when = latest if when is None else min(when, latest)
+            if when is not None:
+                self._wake_by(when)
+            await self._wake.wait()
+
+    async def _claim_due(self) -> float | None:
+        """Take rows as long as any are due and there is room; returns when the next will be."""
+        while True:
+            now = self._clock.now()
+            when = await self._database.read(lambda tx: self._spool.next_due(tx, owner=self._owner))
+            if when is None or when > now:
+                return when
+            space = self._attempts.space
+            if space <= 0:
+                return None
+            for stored in await self._claim(now, min(self._limits.claim, space)):
+                await self._attend(stored, now)
+            self._attempts.pump()
+
+    async def _claim(self, now: float, limit: int) -> list[Stored]:
+        lease = Lease(self._owner, now + self._limits.lease)
+
+        def work(tx: Tx) -> list[Stored]:
+            self._spool.take_over_in(tx, now=now, owner=self._owner)
+            return self._spool.claim_in(tx, lease, now=now, limit=limit)
+
+        return await self._database.write(work)
+
+    async def _attend(self, stored: Stored, now: float) -> None:
+        """Try what is to be tried; settle what needs no attempt: an end, or a delay to be told."""
+        tried, settlement = attend(stored.item, policy=self._policy, now=now)
+        if settlement.dropped or settlement.deferred:
+            octets = await self._attempts.octets(stored.content) if settlement.reports else b""
+            await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
+        if tried:
+            self._attempts.take(Load(replace(stored.item, recipients=tuple(tried)), stored.content, None))
+
+    def _wake_by(self, when: float) -> None:
+        """See to it that the scheduler runs at `when`, or earlier."""
+        if self._closing or (self._wake_at is not None and self._wake_at <= when):
+            return
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        self._wake_at = when
+        self._sleeper = self._tasks.spawn(self._sleep(when), name=f"{self.site}: queue sleeps")
+
+    async def _sleep(self, when: float) -> None:
+        await self._clock.sleep_until(when)
+        self._wake_at = None
+        self._sleeper = None
+        self._wake.set()
+
+    # What operators ask for
+
+    async def items(self, *, limit: int = 1000, after: str = "") -> list[QueuedItem]:
+        """Items in the order of their queue ids, from behind `after`."""
+        return await self._database.read(lambda tx: self._spool.items_in(tx, limit=limit, after=after))
+
+    async def item(self, queue_id: str) -> QueuedItem:
+        """One item."""
+        return (await self._database.read(lambda tx: self._spool.item_in(tx, queue_id))).item
+
+    async def count(self) -> int:
+        """How many messages are queued."""
+        return await self._database.read(self._spool.count_in)
+
+    async def hold(self, queue_id: str) -> None:
+        """Do not try it until it is released; an attempt under way is not stopped."""
+        await self._database.write(lambda tx: self._spool.hold_in(tx, queue_id, held=True))
+        self._attempts.cancel(queue_id)
+
+    async def release(self, queue_id: str) -> None:
+        """Let it go, and try it at once."""
+
+        def work(tx: Tx) -> None:
+            self._spool.hold_in(tx, queue_id, held=False)
+            self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+
+        await self._database.write(work)
+        self._wake.set()
+
+    async def retry(self, queue_id: str) -> int:
+        """Try its waiting recipients now; returns how many. A held item stays held."""
+
+        def work(tx: Tx) -> int:
+            self._spool.item_in(tx, queue_id)
+            return self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+
+        due = await self._database.write(work)
+        self._wake.set()
+        return due
+
+    async def run(self) -> int:
+        """Try everything that waits and is not held, now; returns how many recipients."""
+        due = await self._database.write(lambda tx: self._spool.retry_in(tx, now=self._clock.now()))
+        self._wake.set()
+        return due
+
+    async def bounce(self, queue_id: str) -> None:
+        """Return it to its sender now. Raises QueueError while it is being sent."""
+        stored = await self._database.read(lambda tx: self._spool.item_in(tx, queue_id))
+        if self._attempts.sending(queue_id):
+            raise QueueError(f"{self.site}: {queue_id} is being sent at this moment; try again")
+        self._attempts.cancel(queue_id)
+        octets = await self._attempts.octets(stored.content)
+        settlement = give_up(stored.item, _RETURNED, now=self._clock.now())
+        await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
+
+    async def remove(self, queue_id: str) -> None:
+        """Drop it without telling anybody."""
+
+        def work(tx: Tx) -> None:
+            stored = self._spool.item_in(tx, queue_id)
+            self._spool.drop_in(tx, queue_id, stored.content, [row.number for row in stored.item.recipients])
+
+        await self._database.write(work)
+        self._attempts.cancel(queue_id)

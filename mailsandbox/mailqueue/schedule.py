@@ -1,0 +1,91 @@
+"""When a recipient is tried next, when the sender is told of a delay, and when we give up. Pure.
+
+Invariant: the same policy, times and random numbers give the same schedule. Knows nothing of clocks or storage.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from mailsandbox.mailqueue.model import QueuedRecipient
+from mailsandbox.message.envelope import Envelope, Recipient
+
+_MINUTE: Final = 60.0
+_HOUR: Final = 3600.0
+_DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Seconds. The delay after the n-th failed attempt is min(first · factorⁿ⁻¹, limit), ± `jitter` (a fraction).
+
+    Precedents: RFC 5321 §4.5.4.1 asks for 30 minutes or more between later attempts and a give-up time of 4-5 days;
+    Postfix starts at 5 minutes and ends at 66; a sandbox starts at one, as people watch it.
+    """
+
+    first: float = _MINUTE
+    factor: float = 2.0
+    jitter: float = 0.1
+    limit: float = 4 * _HOUR
+    lifetime: float = 5 * _DAY
+    warn: float = 4 * _HOUR  # 0: delays are not told
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a policy that cannot be meant."""
+        if self.first <= 0 or self.limit <= 0 or self.lifetime <= 0 or self.warn < 0:
+            raise ValueError("first, limit and lifetime must be longer than nothing, warn at least 0")
+        if self.factor < 1 or not 0 <= self.jitter < 1:
+            raise ValueError("factor must be 1 or more, jitter at least 0 and below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """For one message: from when the sender is told of the delay (None: never), and when we give up."""
+
+    warn_at: float | None
+    expires_at: float
+
+
+def backoff(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
+    """Seconds until the next attempt, after `attempts` (at least 1) of them failed."""
+    # The exponent is capped before the power: a float overflows at attempt 1025 with factor 2.
+    delay = policy.first
+    for _ in range(min(attempts - 1, 64)):
+        delay *= policy.factor
+        if delay >= policy.limit:
+            break
+    delay = min(delay, policy.limit)
+    return delay * (1.0 + policy.jitter * (2.0 * rng.random() - 1.0))
+
+
+def deadlines(policy: RetryPolicy, envelope: Envelope, received_at: float) -> Deadlines:
+    """The deadlines of a message accepted at `received_at`.
+
+    RFC 2852 §4.1: BY=seconds;R returns the message when the time is over, BY=seconds;N tells the delay and goes on.
+    """
+    warn_at = received_at + policy.warn if policy.warn else None
+    expires_at = received_at + policy.lifetime
+    seconds, _, mode = envelope.deliver_by.partition(";")
+    if mode and seconds.lstrip("+-").isdecimal():
+        by = received_at + int(seconds)
+        if mode[:1].upper() == "R":
+            expires_at = min(expires_at, by)
+        else:
+            warn_at = min(warn_at or by, by)
+    if not envelope.reverse_path:
+        warn_at = None  # RFC 3464 §2: no notification about a notification
+    return Deadlines(warn_at, expires_at)
+
+
+def wants_delay(recipient: Recipient) -> bool:
+    """Whether the sender is to be told that this recipient is delayed."""
+    # RFC 3461 §4.1: without NOTIFY the MTA may tell delays; with it, only where DELAY is named.
+    return not recipient.notify or "DELAY" in recipient.notify
+
+
+def due(row: QueuedRecipient, limits: Deadlines) -> float:
+    """When this recipient next needs attention: an attempt, its delay notification, or its end."""
+    when = min(row.next_attempt, limits.expires_at)
+    if limits.warn_at is not None and not row.warned and wants_delay(row.recipient):
+        when = min(when, limits.warn_at)
+    return when

@@ -1,0 +1,322 @@
+"""The queue on disk: messages, their recipients with status and lease, in the dialect that both databases share.
+
+Invariant: every row is moved as `moves` allows, inside a transaction of the caller; a row's lease belongs to one owner
+until it runs out. The last recipient's row takes the message and its reference to the octets along.
+Knows nothing of couriers, times to come, or what a message is.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
+from mailsandbox.database.blobs import Blobs
+from mailsandbox.database.schema import Migration, migrate
+from mailsandbox.database.tx import Row, Tx
+from mailsandbox.errors import NoSuchQueueItem
+from mailsandbox.mailqueue.model import NewItem, QueuedItem, QueuedRecipient, RecipientStatus
+from mailsandbox.mailqueue.moves import MOVES, move
+from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.smtp.replies import Reply
+
+MIGRATIONS: Final[list[Migration]] = [
+    [
+        """CREATE TABLE queue_messages (
+            queue_id TEXT PRIMARY KEY,
+            site TEXT NOT NULL,
+            journey_id TEXT NOT NULL,
+            envelope BLOB NOT NULL,
+            received_at REAL NOT NULL,
+            content INTEGER NOT NULL,
+            octets INTEGER NOT NULL,
+            held INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # `due` is when the row next needs attention, `next_attempt` when it is tried: a delay may have to be told,
+        # or an end to be made, between two attempts. `held` repeats the message's, so that a claim needs no join.
+        """CREATE TABLE queue_recipients (
+            queue_id TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            site TEXT NOT NULL,
+            status TEXT NOT NULL,
+            held INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            next_attempt REAL NOT NULL,
+            due REAL NOT NULL,
+            lease_owner TEXT NOT NULL,
+            lease_until REAL NOT NULL,
+            warned INTEGER NOT NULL,
+            reply BLOB,
+            remote TEXT NOT NULL,
+            PRIMARY KEY (queue_id, number)
+        ) WITHOUT ROWID""",
+        # Fresh messages are leased from the start and never enter this index.
+        "CREATE INDEX queue_due ON queue_recipients (site, due) WHERE status = 'waiting'",
+        "CREATE INDEX queue_site ON queue_messages (site, received_at)",
+    ],
+]
+
+_MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held"
+_RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A queued item and where its octets are."""
+
+    item: QueuedItem
+    content: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """What a row becomes when it waits again."""
+
+    number: int
+    attempts: int
+    next_attempt: float
+    due: float
+    warned: bool
+    reply: Reply
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who works on the rows taken, and until when others keep off (POSIX seconds)."""
+
+    owner: str
+    until: float
+
+
+class Spool:
+    """The rows of one site. Every method runs inside a transaction of the caller."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._blobs = Blobs()
+        self._packer = msgspec.msgpack.Encoder()
+        self._envelopes = msgspec.msgpack.Decoder(Envelope)
+        self._replies = msgspec.msgpack.Decoder(Reply)
+
+    def create_in(self, tx: Tx) -> None:
+        """Make or update the tables."""
+        migrate(tx, "blobs", BLOB_MIGRATIONS)
+        migrate(tx, "queue", MIGRATIONS)
+
+    def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:
+        """Store a new item with its rows leased; returns the id of its octets. The commit is the point of the 250."""
+        content = self._blobs.put(tx, item.octets)
+        status = MOVES["accept"][1]
+        tx.execute(
+            f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            (
+                item.queue_id,
+                item.journey_id,
+                self._site,
+                self._packer.encode(item.envelope),
+                item.received_at,
+                content,
+                len(item.octets),
+            ),
+        )
+        at = item.received_at
+        tx.executemany(
+            "INSERT INTO queue_recipients (queue_id, number, site, status, held, attempts, next_attempt, due, "
+            "lease_owner, lease_until, warned, reply, remote) VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 0, NULL, '')",
+            [
+                (item.queue_id, number, self._site, status, at, at, lease.owner, lease.until)
+                for number in range(len(item.envelope.recipients))
+            ],
+        )
+        return content
+
+    def octets_in(self, tx: Tx, content: int) -> bytes:
+        """The octets of an item."""
+        return self._blobs.get(tx, content)
+
+    # Leases
+
+    def claim_in(self, tx: Tx, lease: Lease, *, now: float, limit: int) -> list[Stored]:
+        """Take up to `limit` recipients that are due and not held; items with the recipients taken."""
+        # SKIP LOCKED: daemons that share a PostgreSQL database do not wait for each other's rows.
+        skip = " FOR UPDATE SKIP LOCKED" if tx.dialect == "postgresql" else ""
+        rows = tx.execute(
+            "SELECT queue_id, number FROM queue_recipients WHERE site = ? AND status = 'waiting' AND held = 0 "
+            f"AND due <= ? ORDER BY due LIMIT ?{skip}",
+            (self._site, now, limit),
+        ).fetchall()
+        status = move(RecipientStatus.WAITING, "claim")
+        tx.executemany(
+            "UPDATE queue_recipients SET status = ?, lease_owner = ?, lease_until = ? "
+            "WHERE queue_id = ? AND number = ?",
+            [(status, lease.owner, lease.until, queue_id, number) for queue_id, number in rows],
+        )
+        numbers: dict[str, set[int]] = {}
+        for queue_id, number in rows:
+            numbers.setdefault(queue_id, set()).add(number)
+        return [
+            Stored(_only(stored.item, numbers[stored.item.queue_id]), stored.content)
+            for stored in self._load(tx, list(numbers))
+        ]
+
+    def take_over_in(self, tx: Tx, *, now: float, owner: str, everything: bool = False) -> int:
+        """Free rows whose lease ran out, or that anyone but `owner` holds (`everything`); returns how many."""
+        status = move(RecipientStatus.ACTIVE, "take over")
+        return tx.execute(
+            "UPDATE queue_recipients SET status = ?, lease_owner = '' WHERE site = ? AND status = 'active' "
+            "AND lease_owner <> ? AND (lease_until <= ? OR ? = 1)",
+            (status, self._site, owner, now, int(everything)),
+        ).rowcount
+
+    def renew_in(self, tx: Tx, lease: Lease, queue_ids: Iterable[str]) -> None:
+        """Hold the rows of these items longer."""
+        tx.executemany(
+            "UPDATE queue_recipients SET lease_until = ? WHERE queue_id = ? AND lease_owner = ? AND status = 'active'",
+            [(lease.until, queue_id, lease.owner) for queue_id in queue_ids],
+        )
+
+    def shed_in(self, tx: Tx, owner: str, rows: Iterable[tuple[str, int]] | None = None) -> None:
+        """Give rows back that `owner` has not tried: these (queue id, number), or all of them."""
+        status = move(RecipientStatus.ACTIVE, "shed")
+        sql = (
+            "UPDATE queue_recipients SET status = ?, lease_owner = '' "
+            "WHERE site = ? AND lease_owner = ? AND status = 'active'"
+        )
+        if rows is None:
+            tx.execute(sql, (status, self._site, owner))
+        else:
+            tx.executemany(
+                f"{sql} AND queue_id = ? AND number = ?", [(status, self._site, owner, *row) for row in rows]
+            )
+
+    def next_due(self, tx: Tx, *, owner: str) -> float | None:
+        """When the next row needs attention: a recipient falls due, or another owner's lease runs out."""
+        due = tx.execute(
+            "SELECT MIN(due) FROM queue_recipients WHERE site = ? AND status = 'waiting' AND held = 0", (self._site,)
+        ).fetchone()[0]
+        lease = tx.execute(
+            "SELECT MIN(lease_until) FROM queue_recipients WHERE site = ? AND status = 'active' AND lease_owner <> ?",
+            (self._site, owner),
+        ).fetchone()[0]
+        times = [when for when in (due, lease) if when is not None]
+        return min(times) if times else None
+
+    # Outcomes
+
+    def drop_in(self, tx: Tx, queue_id: str, content: int, numbers: Sequence[int]) -> None:
+        """Remove recipients that are done with; the last one takes the message along."""
+        tx.executemany(
+            "DELETE FROM queue_recipients WHERE queue_id = ? AND number = ?", [(queue_id, number) for number in numbers]
+        )
+        gone = tx.execute(
+            "DELETE FROM queue_messages WHERE queue_id = ? "
+            "AND NOT EXISTS (SELECT 1 FROM queue_recipients WHERE queue_id = ?)",
+            (queue_id, queue_id),
+        ).rowcount
+        if gone:
+            self._blobs.release(tx, content)
+
+    def defer_in(self, tx: Tx, queue_id: str, rows: Iterable[Deferral], *, owner: str) -> None:
+        """Let recipients that `owner` holds wait for another attempt."""
+        status = move(RecipientStatus.ACTIVE, "defer")
+        tx.executemany(
+            "UPDATE queue_recipients SET status = ?, attempts = ?, next_attempt = ?, due = ?, warned = ?, reply = ?, "
+            "remote = ?, lease_owner = '' WHERE queue_id = ? AND number = ? AND lease_owner = ?",
+            [
+                (
+                    status,
+                    row.attempts,
+                    row.next_attempt,
+                    row.due,
+                    int(row.warned),
+                    self._packer.encode(row.reply),
+                    row.remote,
+                    queue_id,
+                    row.number,
+                    owner,
+                )
+                for row in rows
+            ],
+        )
+
+    # What operators ask for
+
+    def hold_in(self, tx: Tx, queue_id: str, *, held: bool) -> None:
+        """Keep an item from being tried, or let it go again. Raises NoSuchQueueItem."""
+        changed = tx.execute(
+            "UPDATE queue_messages SET held = ? WHERE queue_id = ? AND site = ?", (int(held), queue_id, self._site)
+        ).rowcount
+        if not changed:
+            raise NoSuchQueueItem(f"{self._site}: no message {queue_id} in the queue")
+        tx.execute("UPDATE queue_recipients SET held = ? WHERE queue_id = ?", (int(held), queue_id))
+
+    def retry_in(self, tx: Tx, *, now: float, queue_id: str | None = None) -> int:
+        """Make recipients due that wait and are not held: of one item, or of all; returns how many."""
+        which, parameters = (" AND queue_id = ?", (queue_id,)) if queue_id is not None else ("", ())
+        return tx.execute(
+            "UPDATE queue_recipients SET next_attempt = ?, due = ? "
+            f"WHERE site = ? AND status = 'waiting' AND held = 0{which}",
+            (now, now, self._site, *parameters),
+        ).rowcount
+
+    def item_in(self, tx: Tx, queue_id: str) -> Stored:
+        """One item. Raises NoSuchQueueItem."""
+        found = [stored for stored in self._load(tx, [queue_id]) if stored.item.site == self._site]
+        if not found:
+            raise NoSuchQueueItem(f"{self._site}: no message {queue_id} in the queue")
+        return found[0]
+
+    def items_in(self, tx: Tx, *, limit: int, after: str = "") -> list[QueuedItem]:
+        """Items in the order of their queue ids, from behind `after`."""
+        rows = tx.execute(
+            "SELECT queue_id FROM queue_messages WHERE site = ? AND queue_id > ? ORDER BY queue_id LIMIT ?",
+            (self._site, after, limit),
+        ).fetchall()
+        return [stored.item for stored in self._load(tx, [row[0] for row in rows])]
+
+    def count_in(self, tx: Tx) -> int:
+        """How many messages are queued."""
+        count: int = tx.execute("SELECT COUNT(*) FROM queue_messages WHERE site = ?", (self._site,)).fetchone()[0]
+        return count
+
+    def _load(self, tx: Tx, queue_ids: Sequence[str]) -> list[Stored]:
+        """Items with all their rows, in the order of `queue_ids`."""
+        stored = []
+        for queue_id in queue_ids:
+            row = tx.execute(f"SELECT {_MESSAGE} FROM queue_messages WHERE queue_id = ?", (queue_id,)).fetchone()
+            if row is None:
+                continue
+            recipients = tx.execute(
+                f"SELECT {_RECIPIENT} FROM queue_recipients WHERE queue_id = ? ORDER BY number", (queue_id,)
+            ).fetchall()
+            stored.append(self._stored(row, recipients))
+        return stored
+
+    def _stored(self, row: Row, recipients: Sequence[Row]) -> Stored:
+        queue_id, journey_id, site, envelope_octets, received_at, content, octets, held = row
+        envelope = self._envelopes.decode(bytes(envelope_octets))
+        queued = tuple(self._recipient(envelope.recipients, recipient) for recipient in recipients)
+        item = QueuedItem(queue_id, journey_id, site, envelope, received_at, octets, bool(held), queued)
+        return Stored(item, content)
+
+    def _recipient(self, recipients: Sequence[Recipient], row: Row) -> QueuedRecipient:
+        _, number, status, attempts, next_attempt, warned, reply, remote = row
+        known: dict[str, Any] = {"reply": self._replies.decode(bytes(reply))} if reply is not None else {}  # Any: **
+        return QueuedRecipient(
+            number,
+            recipients[number],
+            RecipientStatus(status),
+            attempts,
+            next_attempt,
+            bool(warned),
+            remote=remote,
+            **known,
+        )
+
+
+def _only(item: QueuedItem, numbers: set[int]) -> QueuedItem:
+    """The item with these recipients alone."""
+    recipients = tuple(row for row in item.recipients if row.number in numbers)
+    return replace(item, recipients=recipients)
