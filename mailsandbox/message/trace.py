@@ -1,0 +1,96 @@
+"""Trace fields (RFC 5321 §4.4): Received and Return-Path as octets, and reading back who gave a message which id.
+
+Invariant: fields are folded at 78 columns where they can be, never beyond 998 octets, and never hold a bare CR or LF.
+"""
+
+import re
+import time
+from typing import Final
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
+
+_RECEIVED: Final = re.compile(rb"(?im)^received:((?:[^\n]|\n[ \t])*)")
+_COMMENT: Final = re.compile(rb"\([^()]*\)")
+_BY: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])by[ \t\r\n]+([^\s;()]+)")
+_ID: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])id[ \t\r\n]+<?([^\s;()>]+)")
+
+
+def format_date(timestamp: float) -> str:
+    """RFC 5322 §3.3 in UTC: "Sat, 21 Nov 2026 02:56:39 +0000"."""
+    t = time.gmtime(timestamp)
+    return (
+        f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04} "
+        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} +0000"
+    )
+
+
+def received_field(
+    *,
+    helo: str,
+    peer: str,
+    by: str,
+    protocol: str,
+    queue_id: str,
+    at: float,
+    recipient: str = "",
+    tls: str = "",
+) -> bytes:
+    """One Received field with its CRLF.
+
+    `peer`: the client's address, "127.0.0.1:4711" or "127.0.0.1"; `protocol`: RFC 3848 word; `recipient`: only when
+    there is exactly one (RFC 5321 §7.2: others must not be disclosed).
+    """
+    host = peer.rpartition(":")[0] if peer.count(":") == 1 else peer
+    literal = f"IPv6:{host}" if ":" in host else host
+    lines = [f"Received: from {_word(helo)} ([{_word(literal)}])"]
+    if tls:
+        lines.append(f"\t(using {_word(tls)})")
+    lines.append(f"\tby {_word(by)} with {_word(protocol)} id {_word(queue_id)}")
+    if recipient:
+        lines.append(f"\tfor <{recipient.translate({13: None, 10: None})}>")
+    lines[-1] += f"; {format_date(at)}" if len(lines[-1]) < 40 else f";\r\n\t{format_date(at)}"
+    return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
+
+
+def return_path_field(reverse_path: str) -> bytes:
+    """RFC 5321 §4.4: written once, at final delivery."""
+    return f"Return-Path: <{_UNSAFE.sub('', reverse_path)}>\r\n".encode("utf-8", "surrogateescape")
+
+
+def delivered_to_field(address: str) -> bytes:
+    """RFC 9228: the address a copy was delivered to."""
+    return f"Delivered-To: {_UNSAFE.sub('', address)}\r\n".encode("utf-8", "surrogateescape")
+
+
+def _word(text: str) -> str:
+    return _UNSAFE.sub("", text).strip() or "unknown"
+
+
+def parse_received_ids(octets: bytes) -> list[tuple[str, str]]:
+    """(by-domain, id) of each Received field in the header, the newest first; what is malformed is left out."""
+    found = []
+    for value in _received_values(octets):
+        for _ in range(5):  # comments nest; five levels are more than any mailer writes
+            stripped = _COMMENT.sub(b" ", value)
+            if stripped == value:
+                break
+            value = stripped
+        by, identifier = _BY.search(value), _ID.search(value)
+        if by and identifier:
+            found.append((by[1].decode("utf-8", "replace").lower(), identifier[1].decode("utf-8", "replace")))
+    return found
+
+
+def count_received(octets: bytes) -> int:
+    """How many Received fields the header has (RFC 5321 §6.3: loop detection)."""
+    return len(_received_values(octets))
+
+
+def _received_values(octets: bytes) -> list[bytes]:
+    end = octets.find(b"\r\n\r\n")
+    bare = octets.find(b"\n\n", 0, end if end >= 0 else len(octets))
+    end = bare if bare >= 0 else end
+    header = octets[: end + 1] if end >= 0 else octets[:1_000_000]
+    return _RECEIVED.findall(header)
