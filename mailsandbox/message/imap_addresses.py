@@ -175,7 +175,8 @@ class _Reader:
                 self._at += 1
                 host = self._domain()
                 self._resume()
-                self._found.append(ImapAddress(self._last_comment(first), None, _joined(words), host or MISSING_DOMAIN))
+                name, local = _split_name(words)
+                self._found.append(ImapAddress(self._last_comment(first) or name, None, local, host or MISSING_DOMAIN))
             case _:
                 self._resume()
                 self._bare(words, self._last_comment(first))
@@ -198,9 +199,8 @@ class _Reader:
     def _bare(self, words: list[_Token], comment: bytes | None) -> None:
         """An element without any @: one word is a local user, several are a name without an address."""
         if not words:
-            if comment:
-                self._found.append(ImapAddress(comment, None, MISSING_MAILBOX, MISSING_DOMAIN))
-        elif comment or (words[0].kind == "word" and not any(word.spaced for word in words[1:])):
+            return  # RFC 5322 §4.4 obs-addr-list: elements may be empty, or hold a comment only
+        if comment or (words[0].kind == "word" and not any(word.spaced for word in words[1:])):
             self._found.append(ImapAddress(comment, None, _joined(words), MISSING_DOMAIN))
         else:
             self._found.append(ImapAddress(_phrase(words), None, MISSING_MAILBOX, MISSING_DOMAIN))
@@ -250,6 +250,15 @@ class _Reader:
             after_word = kind == "word"
             self._at += 1
         return b"".join(labels)
+
+
+def _split_name(words: list[_Token]) -> tuple[bytes | None, bytes]:
+    """Name and local part of "Some Name user@host", which lacks its angle brackets: the last blank parts them."""
+    for place in range(len(words) - 1, 0, -1):
+        # RFC 5322 §4.4 obs-local-part: blanks around a dot do not part anything.
+        if words[place].spaced and words[place].kind != "." and words[place - 1].kind != ".":
+            return _phrase(words[:place]), _joined(words[place:])
+    return None, _joined(words)
 
 
 def _phrase(words: list[_Token]) -> bytes:

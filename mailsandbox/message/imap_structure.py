@@ -20,10 +20,12 @@ from mailsandbox.message.spans import Part
 
 _DEFAULT_CHARSET: Final = b'"charset" "us-ascii"'  # RFC 2045 §5.2
 _PLAIN_TYPE: Final = TypedValue(b"text", b"plain", [])
-_OPAQUE_TYPE: Final = TypedValue(b"application", b"octet-stream", [])
-# RFC 9051 §9: body-type-mpart needs one body at least; an empty text stands for what is missing (as Dovecot).
-_NO_PART: Final = b'("text" "plain" (%b) NIL NIL "7bit" 0 0' % _DEFAULT_CHARSET
-_NO_PART_EXTENDED: Final = _NO_PART + b" NIL NIL NIL NIL)"
+_MESSAGE_TYPES: Final = (b"rfc822", b"global")
+# RFC 9051 §9: body-type-msg needs an envelope and a body. A message that is not split, since its transfer encoding hides
+# it (RFC 2046 §5.2.1 forbids that) or because it lies too deep, shows empty ones (as Dovecot).
+_HIDDEN_MESSAGE: Final = (
+    b'(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" (%b) NIL NIL "7bit" 0 0' % _DEFAULT_CHARSET
+)
 
 
 class Structure(NamedTuple):
@@ -40,7 +42,7 @@ def structure(octets: bytes, part: Part) -> Structure:
         if field.key.startswith("content-") and field.key not in values:  # the first of several counts
             values[field.key] = octets[field.value_start : field.end].strip(b" \t\r\n")
     stored = parse_type(values["content-type"]) if "content-type" in values else None
-    if part.content_type.maintype == "multipart" and (part.children or part.boundary):
+    if part.is_multipart and part.children:
         return _multipart(octets, part, stored or TypedValue(b"multipart", b"mixed", []), values)
     return _single(octets, part, stored, values)
 
@@ -52,8 +54,8 @@ def holds_message(part: Part) -> bool:
 
 def _multipart(octets: bytes, part: Part, stored: TypedValue, values: dict[str, bytes]) -> Structure:
     inner = [structure(octets, child) for child in part.children]
-    bodies = b"".join([child.body for child in inner]) or _NO_PART + b")"
-    extended = b"".join([child.bodystructure for child in inner]) or _NO_PART_EXTENDED
+    bodies = b"".join([child.body for child in inner])
+    extended = b"".join([child.bodystructure for child in inner])
     subtype = string(stored.subtype)
     return Structure(
         b"(%b %b)" % (bodies, subtype),
@@ -62,45 +64,54 @@ def _multipart(octets: bytes, part: Part, stored: TypedValue, values: dict[str, 
 
 
 def _single(octets: bytes, part: Part, stored: TypedValue | None, values: dict[str, bytes]) -> Structure:
-    message = part.children[0] if holds_message(part) else None
-    stored = _shown_type(part, stored, is_message=message is not None)
-    text = stored.kind.lower() == b"text"
+    shown = _shown_type(part, stored)
+    text = shown.kind.lower() == b"text"
     encoding = parse_token(values["content-transfer-encoding"]) if "content-transfer-encoding" in values else None
     common = b"%b %b %b %b %b %b %d" % (
-        string(stored.kind),
-        string(stored.subtype),
-        _parameters(stored.parameters, default_charset=text),
+        string(shown.kind),
+        string(shown.subtype),
+        _parameters(shown.parameters, default_charset=text),
         _one_line(values.get("content-id")),
         _one_line(values.get("content-description")),
         string(encoding or b"7bit"),
         part.body.end - part.body.start,
     )
-    md5 = b" " + _one_line(values.get("content-md5"))
-    extension = md5 + _extension(values)
-    if message is not None:
+    extension = b" " + _one_line(values.get("content-md5")) + _extension(values)
+    is_message = shown.kind == b"message" and shown.subtype in _MESSAGE_TYPES
+    lines = octets.count(b"\n", part.body.start, part.body.end) if text or is_message else 0
+    if is_message and part.is_message:
+        message = part.children[0]
         inner = structure(octets, message)
-        lines = octets.count(b"\n", part.body.start, part.body.end)
-        shown = envelope(octets, message.fields)
+        held = envelope(octets, message.fields)
         return Structure(
-            b"(%b %b %b %d)" % (common, shown, inner.body, lines),
-            b"(%b %b %b %d%b)" % (common, shown, inner.bodystructure, lines, extension),
+            b"(%b %b %b %d)" % (common, held, inner.body, lines),
+            b"(%b %b %b %d%b)" % (common, held, inner.bodystructure, lines, extension),
+        )
+    if is_message:
+        return Structure(
+            b"(%b %b) %d)" % (common, _HIDDEN_MESSAGE, lines),
+            b"(%b %b NIL NIL NIL NIL) %d%b)" % (common, _HIDDEN_MESSAGE, lines, extension),
         )
     if text:
-        common += b" %d" % octets.count(b"\n", part.body.start, part.body.end)
+        common += b" %d" % lines
     return Structure(b"(%b)" % common, b"(%b%b)" % (common, extension))
 
 
-def _shown_type(part: Part, stored: TypedValue | None, *, is_message: bool) -> TypedValue:
-    """What to call a part that is not split: a composite type would promise a structure that is not there."""
-    if is_message:
-        # RFC 2046 §5.1.5: inside a digest the default is message/rfc822.
-        return stored or TypedValue(b"message", part.content_type.subtype.encode("ascii", "replace"), [])
-    if stored is None or not part.content_type.valid:
-        return _PLAIN_TYPE
-    kind = stored.kind.lower()
-    if kind == b"multipart" or (kind == b"message" and stored.subtype.lower() in (b"rfc822", b"global")):
-        return TypedValue(_OPAQUE_TYPE.kind, _OPAQUE_TYPE.subtype, stored.parameters)
-    return stored
+def _shown_type(part: Part, stored: TypedValue | None) -> TypedValue:
+    """What to call a part that is no multipart, or that is one without any part in it.
+
+    The latter is opaque (RFC 2046 §5.1.1): as application/octet-stream its octets can still be read. Dovecot shows an
+    empty text in their place.
+    """
+    kind = part.content_type
+    parameters = stored.parameters if stored else []
+    if kind.maintype == "multipart":
+        return TypedValue(b"application", b"octet-stream", parameters)
+    if kind.maintype == "message" and kind.subtype in ("rfc822", "global"):
+        # In lower case whatever the field says: clients tell these from others by comparing octets. Without a field
+        # it is the default inside a digest (RFC 2046 §5.1.5).
+        return TypedValue(b"message", kind.subtype.encode("ascii"), parameters)
+    return stored if stored and kind.valid else _PLAIN_TYPE
 
 
 def _parameters(parameters: Parameters, *, default_charset: bool = False) -> bytes:

@@ -29,6 +29,9 @@ MAX_SEARCH_TEXT: Final = (
     1_000_000  # characters of all bodies of one message that can be searched; the rest is not found
 )
 MAX_SEARCH_HEADER: Final = 102_400  # characters, as the largest header that is taken apart
+MAX_HEADER: Final = (
+    1_048_576  # octets of one header that are taken apart; more generous than the gates, which may refuse
+)
 MAX_LISTED_REFERENCES: Final = 1_000  # ids of one References field
 
 _MESSAGE_ID: Final = re.compile(r'<\s*((?:"[^"\n]*"|[^<>"\s])+)\s*>')
@@ -85,7 +88,7 @@ class Rendered:
 
 def render(octets: bytes) -> Rendered:
     """Render a whole message."""
-    root = scan(octets)
+    root = scan(octets, max_header=MAX_HEADER)
     values: dict[str, str] = {}
     searched: list[str] = []
     room = MAX_SEARCH_HEADER
