@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -38,13 +39,19 @@ class BodyEncoding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class Attached:
     """One file. `content_type` "": guessed from the name. With a `content_id` it is shown inside the HTML."""
 
     filename: str
-    content: bytes
-    content_type: str = ""
+    content_type: str
+    octets: bytes
     content_id: str = ""
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Attached":
+        """The file under its own name; raises OSError."""
+        path = Path(path)
+        return cls(path.name, "", path.read_bytes())
 
 
 def compose(
@@ -58,9 +65,9 @@ def compose(
     subject: str = "",
     text: str | None = None,
     html: str | None = None,
-    attachments: Sequence[Attachment] = (),
+    attachments: Sequence[Attached] = (),
     headers: Mapping[str, str] | None = None,
-    encoding: BodyEncoding = BodyEncoding.EIGHT_BIT,
+    body_encoding: BodyEncoding = BodyEncoding.EIGHT_BIT,
 ) -> bytes:
     """The message. Addresses are "local@domain" or "Name <local@domain>"; `date` is in POSIX seconds.
 
@@ -81,7 +88,7 @@ def compose(
             raise ValueError(f"{name!r} cannot be the name of a header field (RFC 5322 §2.2)")
         fields.append(_field(name, encode_header_text(_one_line(value))))
     fields.append("MIME-Version: 1.0\r\n")
-    body = _Body(encoding, seed=f"{message_id}\0{date}").build(text, html, attachments)
+    body = _Body(body_encoding, seed=f"{message_id}\0{date}").build(text, html, attachments)
     return "".join(fields).encode("utf-8", "replace") + body
 
 
@@ -92,7 +99,7 @@ class _Body:
         self._encoding = encoding
         self._seed = seed
 
-    def build(self, text: str | None, html: str | None, attachments: Sequence[Attachment]) -> bytes:
+    def build(self, text: str | None, html: str | None, attachments: Sequence[Attached]) -> bytes:
         shown = [item for item in attachments if item.content_id and html is not None]
         files = [item for item in attachments if item not in shown]
         entities: list[bytes] = []
@@ -123,7 +130,7 @@ class _Body:
             octets,
         )
 
-    def _file(self, item: Attachment) -> bytes:
+    def _file(self, item: Attached) -> bytes:
         name = _one_line(item.filename)
         kind = item.content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         if not re.fullmatch(r"[!-.0-~]+/[!-~]+(?:;.*)?", kind := _one_line(kind)):
@@ -134,11 +141,11 @@ class _Body:
             fields += f"Content-ID: <{_one_line(item.content_id).strip('<>')}>\r\n"
         if kind.startswith(("message/", "multipart/")):
             # RFC 2046 §5.2.1: composite types bear no encoding but the identity.
-            label, octets = self._composite_label(item.content), item.content
+            label, octets = self._composite_label(item.octets), item.octets
         elif self._encoding is BodyEncoding.BINARY:
-            label, octets = "binary", item.content
+            label, octets = "binary", item.octets
         else:
-            label, octets = "base64", encode_base64(item.content) + b"\r\n"
+            label, octets = "base64", encode_base64(item.octets) + b"\r\n"
         return f"{fields}Content-Transfer-Encoding: {label}\r\n\r\n".encode() + octets
 
     @staticmethod

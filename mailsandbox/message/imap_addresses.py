@@ -171,15 +171,19 @@ class _Reader:
                 self._at += 1
                 self._angle(_phrase(words) or None)
                 self._resume()
-            case "@" if words:
+            case "@":
                 self._at += 1
                 host = self._domain()
                 self._resume()
                 name, local = _split_name(words)
                 self._found.append(ImapAddress(self._last_comment(first) or name, None, local, host or MISSING_DOMAIN))
             case _:
+                start = self._at
                 self._resume()
-                self._bare(words, self._last_comment(first))
+                if not words and self._at > start:
+                    self._found.append(ImapAddress(None, None, MISSING_MAILBOX, MISSING_DOMAIN))
+                else:
+                    self._bare(words, self._last_comment(first))
         if (ended := self._kind()) == ";" and self._in_group:
             self._in_group = False
             self._found.append(GROUP_END)
@@ -258,7 +262,7 @@ def _split_name(words: list[_Token]) -> tuple[bytes | None, bytes]:
         # RFC 5322 §4.4 obs-local-part: blanks around a dot do not part anything.
         if words[place].spaced and words[place].kind != "." and words[place - 1].kind != ".":
             return _phrase(words[:place]), _joined(words[place:])
-    return None, _joined(words)
+    return None, _joined(words) or MISSING_MAILBOX
 
 
 def _phrase(words: list[_Token]) -> bytes:
