@@ -123,7 +123,7 @@ class Faults:
         """The action of the first fault that fits and is not used up; counts the hit."""
         if not self._faults:  # the usual case, and on the path of every command
             return None
-        for fault in self._faults.values():
+        for fault in tuple(self._faults.values()):  # a test may add one from another thread
             if fault.times is not None and fault.hits >= fault.times:
                 continue
             if not fault.fits(protocol, site, stage, account, text):

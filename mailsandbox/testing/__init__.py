@@ -1,0 +1,1 @@
+"""What tests of mail programs need: the pytest plugin."""

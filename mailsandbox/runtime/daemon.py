@@ -1,0 +1,87 @@
+"""The daemon: one event loop, one mail system, signals, the ready file.
+
+Invariant: the ready file exists only while every service listens; SIGTERM and SIGINT end the process within a second
+with everything that was acknowledged stored.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mailsandbox.errors import StartError
+from mailsandbox.runtime.certificates import TlsIdentity, local_identity, own_certificate
+from mailsandbox.runtime.ready_file import write_ready_file
+from mailsandbox.sandbox import MailSystem
+from mailsandbox.specs import SandboxSpec
+
+STOP_WITHIN: Final = 0.9  # seconds for connections to end; interfaces: SIGTERM stops within 1 s
+
+
+def serve(
+    spec: SandboxSpec,
+    *,
+    ready_file: Path | None = None,
+    announce: Callable[[Mapping[str, str]], None] = lambda services: None,
+) -> None:
+    """Run until SIGTERM or SIGINT. `announce` is called with the services once all listen.
+
+    Raises StartError or ConfigError where the daemon cannot start; nothing is left running then.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(spec, ready_file, announce))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's loop; asyncio's own where uvloop has no build."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[[Mapping[str, str]], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        system = MailSystem(spec, tls=identity(spec, stack))
+        await system.start()
+        stack.push_async_callback(system.aclose, STOP_WITHIN)
+        services = {name: str(service) for name, service in system.services.items()}
+        if ready_file is not None:
+            write_ready_file(ready_file, services)
+            stack.callback(ready_file.unlink, missing_ok=True)
+        announce(services)
+        # What start-up made lives as long as the daemon: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+
+
+def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack) -> TlsIdentity:
+    """The configured certificate, else one kept in the data directory, else one for this process."""
+    if spec.tls is not None:
+        return own_certificate(spec.tls.certificate, spec.tls.key)
+    hosts = [*(site.hostname for site in spec.sites), "localhost", "127.0.0.1", "::1"]
+    if spec.data is not None:
+        make_data_directory(spec.data)
+        return local_identity(spec.data / "tls", hosts)
+    return local_identity(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-"))), hosts)
+
+
+def make_data_directory(path: Path) -> None:
+    """Raises StartError that names the cause where the directory cannot be made or written."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"data directory {path}: cannot be made: {error.strerror or error}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StartError(f"data directory {path}: cannot be written by this user")
