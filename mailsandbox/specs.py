@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from mailsandbox.mailqueue.schedule import RetryPolicy
+from mailsandbox.relay.routes import Route
 from mailsandbox.store.credentials import Credentials
 
 DEFAULT_OFFERS: Final = (
@@ -53,48 +55,16 @@ class SiteSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrySpec:
-    """When a deferred message is tried again: seconds; attempt n waits first * factor ** n, give or take jitter."""
-
-    first: float = 60.0
-    factor: float = 2.0
-    jitter: float = 0.1
-    limit: float = 4 * 3600.0
-    lifetime: float = 5 * 86400.0
-    warn: float = 4 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
 class RelaySpec:
     """How every site's relay connects and converts. `default_route` names the site that takes unknown domains."""
 
     tls: str = "opportunistic"
     allow: tuple[str, ...] = ("127.0.0.0/8",)
-    retry: RetrySpec = RetrySpec()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     concurrency: int = 20
     break_signatures: bool = False
     unlabelled: str = "convert"
     default_route: str = "beta"
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSpec:
-    """Mail for `domain` goes to this host (an address) and port."""
-
-    domain: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneEntry:
-    """One name of the simulated DNS. `port` is where its addresses listen; `result` NXDOMAIN or SERVFAIL."""
-
-    mx: tuple[tuple[int, str], ...] = ()
-    addresses: tuple[str, ...] = ()
-    cname: str = ""
-    port: int | None = None
-    result: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +123,9 @@ class SandboxSpec:
     database: str | None = None
     manual_clock: bool = False
     credentials: Credentials = field(default_factory=Credentials)
-    relay: RelaySpec = RelaySpec()
-    routes: tuple[RouteSpec, ...] = ()
-    zone: Mapping[str, ZoneEntry] = field(default_factory=dict)
+    relay: RelaySpec = field(default_factory=RelaySpec)
+    routes: tuple[Route, ...] = ()
+    zone: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # checked by relay.zone.Zone.parse
     access: AccessSpec = AccessSpec()
     store: StoreSpec = StoreSpec()
     tls: TlsSpec | None = None

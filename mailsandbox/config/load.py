@@ -23,21 +23,20 @@ from mailsandbox.config.tables import (
     SiteTable,
     StoreTable,
     TlsTable,
-    ZoneTable,
 )
 from mailsandbox.config.values import address, one_of, period, port, size
 from mailsandbox.errors import ConfigError
+from mailsandbox.mailqueue.schedule import RetryPolicy
+from mailsandbox.relay.routes import Login, Route
+from mailsandbox.relay.zone import Zone
 from mailsandbox.specs import (
     DEFAULT_SITES,
     AccessSpec,
     RelaySpec,
-    RetrySpec,
-    RouteSpec,
     SandboxSpec,
     SiteSpec,
     StoreSpec,
     TlsSpec,
-    ZoneEntry,
 )
 from mailsandbox.store.credentials import AccountSpec, Credentials, canonical
 
@@ -150,19 +149,10 @@ def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed 
             ipaddress.ip_network(network)
         except ValueError as error:
             raise source.error(("relay", "allow"), f"{error}: write a network like 127.0.0.0/8") from None
-    path = ("relay", "retry")
-    retry = convert(source, path, tables, RetryTable)
     return RelaySpec(
         tls=one_of(source, ("relay", "tls"), table.tls, ("off", "opportunistic", "required")),
         allow=tuple(table.allow),
-        retry=RetrySpec(
-            first=period(source, (*path, "first"), retry.first),
-            factor=retry.factor,
-            jitter=retry.jitter,
-            limit=period(source, (*path, "limit"), retry.limit),
-            lifetime=period(source, (*path, "lifetime"), retry.lifetime),
-            warn=period(source, (*path, "warn"), retry.warn),
-        ),
+        retry=_retry(tables, source),
         concurrency=table.concurrency,
         break_signatures=table.break_signatures,
         unlabelled=one_of(source, ("relay", "unlabelled"), table.unlabelled, ("convert", "bounce")),
@@ -170,37 +160,52 @@ def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed 
     )
 
 
-def _routes(given: object, source: Source) -> tuple[RouteSpec, ...]:
+def _retry(tables: dict[str, Any], source: Source) -> RetryPolicy:  # Any: parsed TOML
+    path = ("relay", "retry")
+    table = convert(source, path, tables, RetryTable)
+    try:
+        return RetryPolicy(
+            first=period(source, (*path, "first"), table.first),
+            factor=table.factor,
+            jitter=table.jitter,
+            limit=period(source, (*path, "limit"), table.limit),
+            lifetime=period(source, (*path, "lifetime"), table.lifetime),
+            warn=period(source, (*path, "warn"), table.warn),
+        )
+    except ValueError as error:
+        raise source.error(path, str(error)) from None
+
+
+def _routes(given: object, source: Source) -> tuple[Route, ...]:
     if not isinstance(given, list):
         raise source.error(("routes",), "expected [[routes]], one table for each route")
-    tables = [convert_value(source, ("routes",), table, RouteTable) for table in given]
-    return tuple(RouteSpec(table.domain.lower(), table.host, table.port) for table in tables)
+    return tuple(_route(convert_value(source, ("routes",), table, RouteTable), source) for table in given)
 
 
-def _zone(tables: dict[str, Any], source: Source) -> dict[str, ZoneEntry]:  # Any: parsed TOML
-    entries = {}
-    for name in convert_names(source, ("zone",), tables):
-        table = convert(source, ("zone", name), tables, ZoneTable)
-        one_of(source, ("zone", name, "result"), table.result, ("", "NXDOMAIN", "SERVFAIL"))
-        addresses = [*([table.A] if isinstance(table.A, str) else table.A)]
-        addresses += [table.AAAA] if isinstance(table.AAAA, str) else table.AAAA
-        for ip in addresses:
-            address(source, ("zone", name, "A"), ip)
-        entries[name.lower().rstrip(".")] = ZoneEntry(
-            mx=tuple(_mx(source, ("zone", name, "MX"), record) for record in table.MX),
-            addresses=tuple(addresses),
-            cname=table.CNAME.lower().rstrip("."),
-            port=table.port,
-            result=table.result,
+def _route(table: RouteTable, source: Source) -> Route:
+    login = Login(table.login.name, table.login.password) if table.login else None
+    try:
+        return Route(
+            table.domain.lower(),
+            table.host,
+            table.port,
+            lmtp=table.lmtp,
+            tls=table.tls,
+            implicit_tls=table.implicit_tls,
+            login=login,
         )
-    return entries
+    except ConfigError as error:
+        raise source.error(("routes",), str(error)) from None
 
 
-def _mx(source: Source, path: tuple[str, ...], record: str) -> tuple[int, str]:
-    preference, _, host = record.partition(" ")
-    if not preference.isdecimal() or not host.strip():
-        raise source.error(path, f'{record!r}: expected "10 mx1.example.test", or "0 ." for a null MX')
-    return int(preference), host.strip().lower().rstrip(".") or "."
+def _zone(tables: dict[str, Any], source: Source) -> Mapping[str, Mapping[str, object]]:  # Any: parsed TOML
+    zone = convert_names(source, ("zone",), tables)
+    for name, records in zone.items():
+        try:
+            Zone.parse({name: records})
+        except ConfigError as error:
+            raise source.error(("zone", name), str(error).removeprefix(f'zone."{name}"').lstrip(".: ")) from None
+    return zone
 
 
 def _access(table: AccessTable, source: Source) -> AccessSpec:

@@ -61,19 +61,19 @@ class RelayTable(Table):
     default_route: str = "beta"
 
 
+class LoginTable(Table):
+    name: str
+    password: str
+
+
 class RouteTable(Table):
     domain: str
     host: str
-    port: int = 25
-
-
-class ZoneTable(Table):
-    MX: list[str] = msgspec.field(default_factory=list)
-    A: str | list[str] = msgspec.field(default_factory=list)
-    AAAA: str | list[str] = msgspec.field(default_factory=list)
-    CNAME: str = ""
-    port: int | None = None
-    result: str = ""
+    port: int = 0
+    lmtp: bool = False
+    tls: str = ""
+    implicit_tls: bool = False
+    login: LoginTable | None = None
 
 
 class AccessTable(Table):

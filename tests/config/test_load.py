@@ -72,7 +72,7 @@ def test_units_are_understood():
         ('[clock]\nmode = "fast"\n', 2, "clock.mode", "system, manual"),
         ("[accounts]\nbob = {}\n", 2, "accounts.bob", "named by its address"),
         ('[accounts]\n"b@x" = { quota = "many" }\n', 2, 'accounts."b@x".quota', '"50 MB"'),
-        ('[zone]\n"a.test" = { MX = ["mx.a.test"] }\n', 2, 'zone."a.test".MX', "10 mx1.example.test"),
+        ('[zone]\n"a.test" = { MX = ["mx.a.test"] }\n', 2, 'zone."a.test"', "10 mx1.a.test"),
         ('[[routes]]\ndomain = "a"\n', 1, "routes", "missing required field `host`"),
         ('[tls]\ncertificate = "x.pem"\n', 1, "tls", "together"),
         ('[server]\nhost = "example.org"\n', 2, "server.host", "not an IP address"),

@@ -1,0 +1,58 @@
+"""The manual clock: it stands still, stops at every deadline, and waits for work."""
+
+import asyncio
+
+import pytest
+
+from mailsandbox.clock import ManualClock
+from mailsandbox.tasks import Tasks
+
+
+async def test_it_stands_still_until_it_is_advanced():
+    clock = ManualClock(start=100.0)
+    assert clock.now() == 100.0
+    assert await clock.advance(5) == clock.now() == 105.0
+
+
+async def test_sleepers_wake_in_the_order_of_their_deadlines_at_their_deadlines():
+    clock, tasks, woken = ManualClock(start=0.0), Tasks(), []
+
+    async def sleep(until):
+        await clock.sleep_until(until)
+        woken.append((until, clock.now()))
+
+    for until in (30.0, 10.0, 20.0):
+        tasks.spawn(sleep(until), name=str(until))
+    await clock.advance(20)
+    assert woken == [(10.0, 10.0), (20.0, 20.0)]
+    await clock.advance(100)
+    assert woken[-1] == (30.0, 30.0)
+
+
+async def test_a_retry_that_is_scheduled_while_advancing_happens_in_the_same_advance():
+    clock, tasks, attempts = ManualClock(start=0.0), Tasks(), []
+
+    async def retry():
+        while len(attempts) < 5:
+            await clock.sleep_until(clock.now() + 60)
+            with clock.working():
+                for _ in range(50):  # an attempt takes its time on the wire
+                    await asyncio.sleep(0)
+                attempts.append(clock.now())
+
+    tasks.spawn(retry(), name="retry")
+    await clock.advance(600)
+    assert attempts == [60.0, 120.0, 180.0, 240.0, 300.0]
+
+
+async def test_time_does_not_run_back():
+    with pytest.raises(ValueError, match="cannot go back"):
+        await ManualClock().advance(-1)
+
+
+async def test_a_sleeper_that_was_cancelled_does_not_stop_the_clock():
+    clock, tasks = ManualClock(start=0.0), Tasks()
+    task = tasks.spawn(clock.sleep_until(10), name="sleeper")
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await clock.advance(20) == 20.0

@@ -1,0 +1,64 @@
+"""Transcripts of connections: complete while short, bounded when long, and findable."""
+
+from mailsandbox.journey.sessions import HEAD_LINES, MAX_LINE, TAIL_LINES, SessionLog
+
+
+def opened(log, **fields):
+    return log.open("smtp", "alpha.smtp", peer="127.0.0.1:1", local="127.0.0.1:1025", **fields)
+
+
+def test_a_transcript_has_both_sides_in_order():
+    record = opened(SessionLog())
+    record.server("220 hello")
+    record.client("QUIT")
+    record.note("connection lost")
+    assert [(line.side, line.text) for line in record.transcript] == [
+        ("S", "220 hello"),
+        ("C", "QUIT"),
+        ("!", "connection lost"),
+    ]
+
+
+def test_the_part_since_a_mark_is_one_transaction():
+    record = opened(SessionLog())
+    record.client("EHLO x")
+    mark = record.mark
+    record.client("MAIL FROM:<>")
+    assert [line.text for line in record.since(mark)] == ["MAIL FROM:<>"]
+
+
+def test_a_long_session_keeps_its_beginning_and_its_end_and_says_what_is_missing():
+    record = opened(SessionLog())
+    total = HEAD_LINES + TAIL_LINES + 50
+    for number in range(total):
+        record.client(f"line {number}")
+    lines = [line.text for line in record.transcript]
+    assert lines[0] == "line 0"
+    assert lines[HEAD_LINES] == "[50 lines not kept]"
+    assert lines[-1] == f"line {total - 1}"
+    assert len(lines) == HEAD_LINES + TAIL_LINES + 1
+    assert [line.text for line in record.since(total - 2)] == [f"line {total - 2}", f"line {total - 1}"]
+
+
+def test_a_long_line_is_cut_and_says_so():
+    record = opened(SessionLog())
+    record.client("x" * (MAX_LINE + 1))
+    assert record.transcript[0].text.endswith(f"[cut: {MAX_LINE + 1} characters]")
+
+
+def test_the_log_keeps_the_newest_closed_sessions_and_every_open_one():
+    log = SessionLog(keep=2)
+    still_open = opened(log)
+    closed = [opened(log) for _ in range(3)]
+    for record in closed:
+        record.close("closed")
+    assert list(log) == [still_open, closed[2], closed[1]]
+    assert log.get(closed[0].id) is None
+    assert log.open_count == 1
+
+
+def test_the_first_outcome_stands():
+    record = opened(SessionLog())
+    record.close("aborted")
+    record.close("closed")
+    assert record.outcome == "aborted"
