@@ -119,7 +119,7 @@ class _Body:
         long = any(len(line) > MAX_TEXT_LINE for line in octets.split(b"\r\n"))
         label = b"7bit"
         if long or b"\0" in octets or (self._encoding is BodyEncoding.SEVEN_BIT and not octets.isascii()):
-            label, octets = _shorter(octets)
+            label, octets = _encoded(octets)
         elif not octets.isascii():
             label = b"8bit"
         charset = b"us-ascii" if text.isascii() else b"utf-8"
@@ -183,10 +183,12 @@ def _labelled(entity: bytes, label: bytes) -> bool:
     return b"\r\nContent-Transfer-Encoding: %b\r\n" % label in entity[: entity.find(b"\r\n\r\n") + 2]
 
 
-def _shorter(octets: bytes) -> tuple[bytes, bytes]:
+def _encoded(octets: bytes) -> tuple[bytes, bytes]:
+    """Quoted-printable, which people can read, unless base64 is clearly shorter (the relay decides likewise)."""
     quoted = encode_quoted_printable(octets)
-    encoded = encode_base64(octets) + b"\r\n"
-    return (b"quoted-printable", quoted) if len(quoted) <= len(encoded) else (b"base64", encoded)
+    if len(quoted) <= 1.37 * len(octets) + 80:
+        return b"quoted-printable", quoted
+    return b"base64", encode_base64(octets) + b"\r\n"
 
 
 def _one_line(text: str) -> str:
