@@ -15,6 +15,19 @@ Seq = NewType("Seq", int)  # number of a change in an account's log; a cursor is
 MessageId = NewType("MessageId", str)  # opaque id of one message in one mailbox: the {id} of /v1/messages/{id}
 
 
+def message_id_of(mailbox_key: int, uid: int) -> MessageId:
+    """The id of the message `uid` of a mailbox: keys of mailboxes are never given twice."""
+    return MessageId(f"{mailbox_key}-{uid}")
+
+
+def parse_message_id(message_id: str) -> tuple[int, int] | None:
+    """Mailbox key and UID of a message id; None when it can not be one."""
+    key, _, uid = message_id.partition("-")
+    if key.isascii() and key.isdecimal() and uid.isascii() and uid.isdecimal() and len(message_id) < 40:
+        return int(key), int(uid)
+    return None
+
+
 class ChangeType(StrEnum):
     """Names of RFC 5423 §4, as the log and HTTP show them."""
 
@@ -63,12 +76,14 @@ class Flags:
     System flags compare without case (RFC 9051 §2.3.2) and are spelled canonically; keywords keep their case.
     """
 
-    __slots__ = ("names", "octets")
+    __slots__ = ("names", "octets", "text")
     _interned: dict[frozenset[str], "Flags"] = {}  # noqa: RUF012  # bounded by clear() below; values are immutable
+    _by_text: dict[str, "Flags"] = {}  # noqa: RUF012  # bounded likewise
     _SYSTEM = {name.lower(): name for name in ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")}  # noqa: RUF012
 
     names: frozenset[str]
     octets: bytes  # "\\Answered \\Seen keyword", sorted, without parentheses
+    text: str  # the same, decoded: as stored
 
     @classmethod
     def of(cls, names: Iterable[str] = ()) -> "Flags":
@@ -80,7 +95,18 @@ class Flags:
                 cls._interned.clear()
             flags = cls._interned[key] = cls.__new__(cls)
             flags.names = key
-            flags.octets = " ".join(sorted(key)).encode("utf-8")
+            flags.text = " ".join(sorted(key))
+            flags.octets = flags.text.encode("utf-8")
+        return flags
+
+    @classmethod
+    def parse(cls, text: str) -> "Flags":
+        """The set whose `text` this is."""
+        flags = cls._by_text.get(text)
+        if flags is None:
+            if len(cls._by_text) > 10_000:
+                cls._by_text.clear()
+            flags = cls._by_text[text] = cls.of(text.split())
         return flags
 
     def __contains__(self, name: str) -> bool:
@@ -104,7 +130,7 @@ class MessageRow:
     """What every reader needs of one message; in memory while its mailbox is open. Replaced, never mutated."""
 
     uid: Uid
-    row_id: int
+    mailbox_key: int  # of the mailbox that holds it; (mailbox_key, uid) identifies a message
     mod_seq: ModSeq
     flags: Flags
     internal_date: float  # POSIX seconds
@@ -113,6 +139,11 @@ class MessageRow:
     save_date: float
     email_id: str  # RFC 8474
     thread_id: str
+
+    @property
+    def message_id(self) -> MessageId:
+        """The id under which HTTP and the command line know this message."""
+        return message_id_of(self.mailbox_key, self.uid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,160 @@
+"""Works that share one commit: each in its own savepoint, their results given out together.
+
+Invariant: `settle` is called exactly once for every batch, after its commit or after its failure, on the loop's thread.
+Knows SQLite's connection, not who calls it from which thread.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mailsandbox.database.failures import sqlite_failure
+from mailsandbox.database.tx import Done, Work
+from mailsandbox.errors import StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Submission:
+    """A work, and who waits for its result."""
+
+    work: Work[Any]  # Any: results of unrelated works
+    done: Done
+    heavy: bool = False
+
+
+class SqliteTx:
+    """One connection as a `Tx`. `execute` and `executemany` are the connection's own methods: no call in between."""
+
+    __slots__ = ("callbacks", "connection", "execute", "executemany")
+
+    dialect = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.callbacks: list[Callable[[], None]] = []
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+
+@dataclass(slots=True)
+class _Failed:
+    """The outcome of a work that raised."""
+
+    error: BaseException
+
+
+class Batch:
+    """Runs submissions in one transaction of `connection`."""
+
+    __slots__ = ("_alone", "_broken", "_outcomes", "_place", "_tx", "submissions")
+
+    def __init__(self, connection: sqlite3.Connection, submissions: list[Submission], place: str) -> None:
+        self.submissions = submissions
+        self._tx = SqliteTx(connection)
+        self._place = place
+        self._alone = len(submissions) == 1
+        self._outcomes: list[object] = []
+        self._broken: BaseException | None = None
+
+    def begin(self) -> None:
+        """Take the write lock."""
+        try:
+            self._tx.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._broken = self._failure(error)
+
+    def run(self, *, heavy_too: bool) -> bool:
+        """Run what has not run yet, stopping before a heavy work unless `heavy_too`; True when all have."""
+        while self._broken is None and len(self._outcomes) < len(self.submissions):
+            submission = self.submissions[len(self._outcomes)]
+            if submission.heavy and not heavy_too:
+                return False
+            self._run_one(submission.work)
+        return True
+
+    def commit(self) -> None:
+        """Make it durable."""
+        if self._broken is not None:
+            self._roll_back()
+            return
+        try:
+            if self._tx.connection.in_transaction:
+                self._tx.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._broken = self._failure(error)
+            self._roll_back()
+
+    def settle(self) -> None:
+        """Give out callbacks, then results."""
+        if self._broken is None:
+            for callback in self._tx.callbacks:
+                _guarded(callback)
+        for index, submission in enumerate(self.submissions):
+            outcome = self._outcomes[index] if index < len(self._outcomes) else None
+            if isinstance(outcome, _Failed):
+                outcome = outcome.error
+            elif self._broken is not None:
+                outcome = self._broken
+            _guarded(submission.done, outcome)
+
+    def _run_one(self, work: Work[Any]) -> None:  # Any: see Submission
+        tx = self._tx
+        callbacks = len(tx.callbacks)
+        try:
+            if not self._alone:
+                tx.execute("SAVEPOINT work")
+            value = work(tx)
+            if not self._alone:
+                tx.execute("RELEASE work")
+        except BaseException as error:
+            self._undo(error, callbacks)
+        else:
+            self._outcomes.append(value)
+
+    def _undo(self, error: BaseException, callbacks: int) -> None:
+        """Undo one work. The engine itself ends the whole transaction for a full disk or an I/O error."""
+        failure = self._failure(error) if isinstance(error, sqlite3.Error) else error
+        del self._tx.callbacks[callbacks:]
+        if not self._tx.connection.in_transaction:
+            self._broken = failure
+            return
+        try:
+            if self._alone:
+                self._tx.execute("ROLLBACK")
+            else:
+                self._tx.execute("ROLLBACK TO work")
+                self._tx.execute("RELEASE work")
+        except sqlite3.Error as second:
+            self._broken = self._failure(second)
+            return
+        self._outcomes.append(_Failed(failure))
+
+    def _roll_back(self) -> None:
+        try:
+            if self._tx.connection.in_transaction:
+                self._tx.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            _log.error("%s: rollback failed: %s", self._place, error)
+
+    def _failure(self, error: sqlite3.Error) -> BaseException:
+        return sqlite_failure(error, self._place) or error
+
+
+def _guarded(callback: Callable[..., object], *arguments: object) -> None:
+    """A callback's failure is its own: logged, and the others still run."""
+    try:
+        callback(*arguments)
+    except Exception:
+        _log.exception("a callback after commit failed")
+
+
+def closed(place: str) -> StoreUnavailable:
+    """The error for work handed to a database that is not open."""
+    return StoreUnavailable(f"{place}: the database is closed")

@@ -1,0 +1,54 @@
+"""Octets stored once, whoever refers to them: addressed by sha256, counted by reference.
+
+Invariant: a blob lives exactly as long as its count is above zero; `put` and `release` come in pairs.
+Shared by the store (contents of messages) and the queue (messages in transit).
+"""
+
+import hashlib
+from typing import Final
+
+from mailsandbox.database.schema import Migration
+from mailsandbox.database.tx import Tx
+from mailsandbox.errors import NoSuchMessage
+
+MIGRATIONS: Final[list[Migration]] = [
+    [
+        # AUTOINCREMENT: an id is never given twice, so caches keyed by it need no invalidation.
+        # `octets` is last: the columns before it are read without touching its overflow pages.
+        """CREATE TABLE blobs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            sha256 BLOB NOT NULL UNIQUE,
+            refs INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            octets BLOB NOT NULL
+        )""",
+    ],
+]
+
+_PUT: Final = (
+    "INSERT INTO blobs (sha256, refs, size, octets) VALUES (?, 1, ?, ?) "
+    "ON CONFLICT (sha256) DO UPDATE SET refs = blobs.refs + 1 RETURNING id"
+)
+
+
+class Blobs:
+    """Puts, gets and releases blobs within a transaction of the caller."""
+
+    def put(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> int:
+        """Store `octets`, or count one more reference to them; returns their id. `sha256` spares hashing again."""
+        digest = sha256 or hashlib.sha256(octets).digest()
+        content_id: int = tx.execute(_PUT, (digest, len(octets), octets)).fetchone()[0]
+        return content_id
+
+    def get(self, tx: Tx, content_id: int) -> bytes:
+        """The octets; raises NoSuchMessage when they are gone."""
+        row = tx.execute("SELECT octets FROM blobs WHERE id = ?", (content_id,)).fetchone()
+        if row is None:
+            raise NoSuchMessage(f"content {content_id} is no longer stored")
+        return bytes(row[0])
+
+    def release(self, tx: Tx, content_id: int) -> None:
+        """Give one reference back; the last one removes the octets."""
+        row = tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs", (content_id,)).fetchone()
+        if row is not None and row[0] <= 0:
+            tx.execute("DELETE FROM blobs WHERE id = ?", (content_id,))

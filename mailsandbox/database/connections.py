@@ -1,0 +1,23 @@
+"""SQLite connections with the settings everything here relies on."""
+
+import sqlite3
+from typing import Final
+
+_STATEMENTS: Final = 512  # more than the program has, so that none is prepared twice
+
+
+def connect(path: str, *, durable: bool = False, read_only: bool = False) -> sqlite3.Connection:
+    """A connection without implicit transactions. `durable`: WAL, and an fsync for each commit."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
+    execute = connection.execute
+    execute("PRAGMA temp_store = MEMORY")  # savepoints of large works need no file
+    if path != ":memory:":
+        execute("PRAGMA busy_timeout = 5000")
+        # Pages of a batch stay in memory until its commit: octets / 1024 of KiB, here 64 MiB.
+        execute("PRAGMA cache_size = -65536" if durable else "PRAGMA cache_size = -16384")
+    if durable:
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")  # the WAL is synchronised at every commit: 250 means committed
+    if read_only:
+        execute("PRAGMA query_only = ON")
+    return connection

@@ -1,0 +1,189 @@
+"""SQLite in a directory: WAL, synchronous=FULL, group commit.
+
+Invariant: one batch is open at a time; what arrives meanwhile becomes the next. The works of a batch run on the loop's
+thread, as they are short and a second thread would wait for the GIL after each statement; only its COMMIT, which waits
+for the disk without the GIL, and heavy works run in the writer's thread. A work that comes alone is committed at once
+on the loop's thread while the disk is quick (`_QUICK_COMMIT`), so that it does not pay two thread switches.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
+from mailsandbox.database.connections import connect
+from mailsandbox.database.failures import sqlite_failure
+from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.worker import Worker
+from mailsandbox.errors import StartError
+
+T = TypeVar("T")
+
+FILE_NAME: Final = "mailsandbox.sqlite"
+MAX_BATCH: Final = 512  # works; bounds how long one turn of the loop is kept
+_QUICK_COMMIT: Final = 0.002  # seconds; a lone commit on a slower disk leaves the loop to others meanwhile
+
+
+class FileDatabase:
+    """A `Database` in `directory`, which it makes and locks."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.path = self.directory / FILE_NAME
+        self._place = str(self.path)
+        self._lock: int | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._heavy_reader: sqlite3.Connection | None = None
+        self._pending: deque[Submission] = deque()
+        self._batch: Batch | None = None
+        self._scheduled = False
+        self._commit_seconds = 0.0  # of recent commits, smoothed
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self) -> None:
+        if self._writer is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._write_worker = Worker("database-writer", self._loop)
+        self._read_worker = Worker("database-reader", self._loop)
+        self._open()
+
+    async def aclose(self) -> None:
+        if self._writer is None:
+            return
+        await self._idle.wait()
+        await self._write_worker.aclose()
+        await self._read_worker.aclose()
+        self._close_connections()
+
+    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+        waiting: asyncio.Future[T] = self._loop.create_future()
+
+        def done(outcome: T | BaseException) -> None:
+            if waiting.done():  # cancelled; the work is committed all the same
+                return
+            if isinstance(outcome, BaseException):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
+
+        self.submit(work, done, heavy=heavy)
+        return await waiting
+
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
+        if self._writer is None:
+            done(closed(self._place))
+            return
+        self._pending.append(Submission(work, done, heavy))
+        self._idle.clear()
+        self._schedule()
+
+    async def read(self, work: Work[T], *, heavy: bool = False) -> T:
+        if heavy:
+            return await self._read_worker.run(lambda: self._read_on(self._heavy_reader, work))
+        return self._read_on(self._reader, work)
+
+    def read_now(self, work: Work[T]) -> T:
+        """`read` without a coroutine."""
+        return self._read_on(self._reader, work)
+
+    def _schedule(self) -> None:
+        """Start a batch in the next turn of the loop, so that works submitted in this one share it."""
+        if self._pending and self._batch is None and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._start_batch)
+
+    def _start_batch(self) -> None:
+        self._scheduled = False
+        if self._writer is None:
+            return
+        count = min(len(self._pending), MAX_BATCH)
+        self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self._place)
+        batch.begin()
+        complete = batch.run(heavy_too=False)
+        if complete and count == 1 and self._commit_seconds < _QUICK_COMMIT:
+            self._end_batch(self._finish(batch))
+        else:
+            self._write_worker.submit(lambda: self._finish(batch), self._end_batch)
+
+    def _finish(self, batch: Batch) -> float:
+        """Run the heavy rest and commit; returns the seconds that the commit took."""
+        batch.run(heavy_too=True)
+        began = time.perf_counter()
+        batch.commit()
+        return time.perf_counter() - began
+
+    def _end_batch(self, seconds: object) -> None:
+        if isinstance(seconds, float):
+            self._commit_seconds += (seconds - self._commit_seconds) / 8
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.settle()
+        if self._pending:
+            self._schedule()
+        else:
+            self._idle.set()
+
+    def _read_on(self, connection: sqlite3.Connection | None, work: Work[T]) -> T:
+        if connection is None:
+            raise closed(self._place)
+        try:
+            connection.execute("BEGIN")
+            try:
+                return work(SqliteTx(connection))
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise sqlite_failure(error, self._place) or error from error
+
+    def _open(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            self._writer = connect(self._place, durable=True)
+            self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            self._writer.execute("BEGIN IMMEDIATE")  # a read-only file system says so here
+            self._writer.execute("ROLLBACK")
+            self._reader = connect(self._place, read_only=True)
+            self._heavy_reader = connect(self._place, read_only=True)
+        except OSError as error:
+            self._close_connections()
+            raise StartError(
+                f"the data directory {self.directory} cannot be used: {error.strerror or error}"
+            ) from error
+        except sqlite3.Error as error:
+            self._close_connections()
+            raise StartError(f"the database cannot be opened: {sqlite_failure(error, self._place) or error}") from error
+
+    def _take_lock(self) -> None:
+        """One daemon per directory: the lock goes with the process, however it ends."""
+        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StartError(
+                f"the data directory {self.directory} is in use by process {holder or 'unknown'}; "
+                "use --database postgresql://… to share one store among several daemons"
+            ) from None
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _close_connections(self) -> None:
+        for connection in (self._reader, self._heavy_reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._heavy_reader = self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,18 @@
+"""From the word a user gives to a database: ":memory:", a directory, or postgresql://…"""
+
+from mailsandbox.database.tx import Database
+
+
+def open_database(target: str) -> Database:
+    """The database `target` names; nothing is opened before its `start`."""
+    if target.startswith(("postgresql://", "postgres://")):
+        from mailsandbox.database.postgres import PostgresDatabase  # psycopg is an extra, 60 ms to import
+
+        return PostgresDatabase(target)
+    if target == ":memory:":
+        from mailsandbox.database.memory import MemoryDatabase
+
+        return MemoryDatabase()
+    from mailsandbox.database.file import FileDatabase
+
+    return FileDatabase(target)

@@ -1,0 +1,85 @@
+"""The contract of a database: transactions as plain functions, run by whoever owns the connections.
+
+A *work* is a function of one `Tx`. It may be run again from the start after a lost connection or a deadlock, so it has
+no effect outside its transaction but through `Tx.after_commit`. Invariant: a work's result, its `after_commit`
+callbacks and those of all works before it reach the loop's thread in commit order, and only once they are durable.
+Knows no table and no mail.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Row = tuple[Any, ...]  # Any: a column's type is known to the statement that names it, not here
+
+
+class Cursor(Protocol):
+    """The result of one statement."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows changed."""
+        ...
+
+    def fetchone(self) -> Any:  # Any: see Row; None when there is none
+        ...
+
+    def fetchall(self) -> list[Any]:  # Any: see Row
+        ...
+
+    def __iter__(self) -> Iterator[Any]:  # Any: see Row
+        ...
+
+
+class Tx(Protocol):
+    """One transaction, or one read snapshot. Statements use `?` placeholders and the dialect both databases share."""
+
+    def execute(self, sql: str, parameters: Sequence[object] = (), /) -> Cursor:
+        """Run one statement."""
+        ...
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> object:
+        """Run one statement for each row of parameters."""
+        ...
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back on the loop's thread once this work is durable; forgotten if the work fails."""
+        ...
+
+    @property
+    def dialect(self) -> str:
+        """ "sqlite" or "postgresql", for the few statements that cannot be common."""
+        ...
+
+
+Work = Callable[[Tx], T]
+Done = Callable[[Any], None]  # Any: the work's result, or the exception that ended it
+
+
+class Database(Protocol):
+    """A place for tables. The engine's errors surface as StoreUnavailable or StoreFull; StartError when it opens."""
+
+    async def start(self) -> None:
+        """Open; raises StartError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was submitted and close. May be called again."""
+        ...
+
+    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+        """Run in a transaction shared with whoever else writes now; durable when it returns.
+
+        An exception of `work` undoes that work only and is raised here. `heavy`: long enough to want a thread.
+        """
+        ...
+
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
+        """`write` without a coroutine: `done` gets the result, or the exception."""
+        ...
+
+    async def read(self, work: Work[T], *, heavy: bool = False) -> T:
+        """Run on a consistent snapshot; does not wait for writers."""
+        ...

@@ -1,0 +1,67 @@
+"""Reading an account's log of changes, and cutting it.
+
+Invariant: a page holds whole commits' rows in order without gaps; a cursor older than the cut is told so (`reset`).
+"""
+
+from typing import Final
+
+import msgspec
+
+from mailsandbox.database.tx import Tx
+from mailsandbox.errors import NoSuchAccount
+from mailsandbox.store.model import Change, ChangePage, ChangeType, Seq
+from mailsandbox.store.unit import Account, expand
+
+_decode: Final = msgspec.msgpack.Decoder(tuple[list[int], list[str]]).decode
+
+_PAGE: Final = (
+    "SELECT type, mailbox_id, mailbox, mod_seq, at, committed_ns, other_name, first_seq, items FROM changes "
+    "WHERE account_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+
+
+def last_seq(tx: Tx, account: Account) -> Seq:
+    """Number of the newest change; 0 before the first."""
+    row = tx.execute("SELECT last_seq FROM accounts WHERE id = ?", (account.key,)).fetchone()
+    if row is None:
+        raise NoSuchAccount(f"there is no account {account.address}")
+    return Seq(row[0])
+
+
+def read_changes(tx: Tx, account: Account, since: int, limit: int) -> ChangePage:
+    """At most `limit` changes after `since`, and the cursor to go on with.
+
+    `reset` when the log has been cut after `since`, or when `since` lies in the future (a store that was emptied).
+    """
+    row = tx.execute("SELECT last_seq, cut_seq FROM accounts WHERE id = ?", (account.key,)).fetchone()
+    if row is None:
+        raise NoSuchAccount(f"there is no account {account.address}")
+    newest, cut = row
+    if since < cut or since > newest:
+        return ChangePage([], Seq(newest), reset=True)
+    changes: list[Change] = []
+    for kind, key, name, mod_seq, at, committed_ns, other_name, first, items in tx.execute(
+        _PAGE, (account.key, since, limit)
+    ):
+        uids, texts = _decode(items)
+        common = (account.address, ChangeType(kind), key, name, mod_seq, at, committed_ns, other_name)
+        page = expand(common, first, uids, [tuple(text.split()) for text in texts])
+        changes += [change for change in page if change.seq > since] if first <= since else page
+        if len(changes) >= limit:
+            break
+    changes = changes[:limit]
+    return ChangePage(changes, changes[-1].seq if changes else Seq(newest))
+
+
+def cut_changes(tx: Tx, account_key: int, *, keep: int, older_than: float) -> int:
+    """Forget all but the newest `keep` changes, and those before `older_than` (POSIX); returns the rows removed."""
+    row = tx.execute(
+        "SELECT max(seq) FROM changes WHERE account_id = ? AND "
+        "(seq <= (SELECT last_seq FROM accounts WHERE id = ?) - ? OR at < ?)",
+        (account_key, account_key, keep, older_than),
+    ).fetchone()
+    if row is None or row[0] is None:
+        return 0
+    removed = tx.execute("DELETE FROM changes WHERE account_id = ? AND seq <= ?", (account_key, row[0])).rowcount
+    tx.execute("UPDATE accounts SET cut_seq = ? WHERE id = ?", (row[0], account_key))
+    return removed

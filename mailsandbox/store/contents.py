@@ -1,0 +1,139 @@
+"""Contents of messages: octets stored once, rendered once, released with their last copy.
+
+Invariant: a `contents` row counts the messages that show it and holds one reference to its blob; renderings and texts
+live as long as it does. The texts for searching are written later, by `textindex`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from mailsandbox.database.blobs import Blobs
+from mailsandbox.database.tx import Tx
+from mailsandbox.message.casemap import casemap
+from mailsandbox.message.rendering import Rendered, pack_parts
+from mailsandbox.store.unit import Unit
+
+Render = Callable[[bytes], Rendered]
+
+_SUMMARY: Final = (
+    "INSERT INTO contents (id, refs, size, header_end, attachments, sent_date, sent_zone, subject, sender, to_list, "
+    "cc_list, subject_key, sender_key, to_key, cc_key, message_id, in_reply_to, reference_ids, base_subject, preview) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RENDERING: Final = "INSERT INTO renderings (content_id, envelope, body, bodystructure, parts) VALUES (?, ?, ?, ?, ?)"
+_SHARE: Final = (
+    "UPDATE contents SET refs = refs + ? WHERE id = ? RETURNING size, message_id, in_reply_to, reference_ids"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A stored content, and what threading needs of it. The ids are Message-IDs without angle brackets or with."""
+
+    key: int
+    size: int
+    message_id: str
+    related: tuple[str, ...]  # References, then In-Reply-To
+
+
+class Contents:
+    """Stores and releases contents within a unit of work."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._blobs = Blobs()
+
+    def put(self, unit: Unit, octets: bytes, *, copies: int) -> Content:
+        """Store `octets` for `copies` messages; rendered only when they were not there yet."""
+        tx = unit.tx
+        key = self._blobs.put(tx, octets)
+        row = tx.execute(_SHARE, (copies, key)).fetchone()
+        if row is not None:
+            self._blobs.release(tx, key)  # the contents row holds one already
+            size, message_id, in_reply_to, references = row
+            return Content(key, size, message_id, _related(references.split(), in_reply_to))
+        rendered = self._render(octets)
+        self._insert(unit, key, copies, len(octets), rendered)
+        return Content(key, len(octets), rendered.message_id, _related(list(rendered.references), rendered.in_reply_to))
+
+    def share(self, tx: Tx, counts: dict[int, int]) -> None:
+        """Count further copies: by content key."""
+        tx.executemany("UPDATE contents SET refs = refs + ? WHERE id = ?", [(n, key) for key, n in counts.items()])
+
+    def release(self, tx: Tx, counts: dict[int, int]) -> None:
+        """Give copies back: by content key; contents that nobody shows any more are removed."""
+        unused = []
+        for key, count in counts.items():
+            row = tx.execute("UPDATE contents SET refs = refs - ? WHERE id = ? RETURNING refs", (count, key)).fetchone()
+            if row is not None and row[0] <= 0:
+                unused.append(key)
+        for table, column in (("contents", "id"), ("renderings", "content_id"), ("texts", "content_id")):
+            tx.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(key,) for key in unused])
+        for key in unused:
+            self._blobs.release(tx, key)
+
+    def replace_rendering(self, unit: Unit, key: int, octets: bytes) -> None:
+        """Render a stored content again (`mailsandbox reindex`)."""
+        tx = unit.tx
+        row = tx.execute("SELECT refs FROM contents WHERE id = ?", (key,)).fetchone()
+        if row is None:
+            return
+        for table, column in (("contents", "id"), ("renderings", "content_id"), ("texts", "content_id")):
+            tx.execute(f"DELETE FROM {table} WHERE {column} = ?", (key,))
+        self._insert(unit, key, row[0], len(octets), self._render(octets))
+
+    def _insert(self, unit: Unit, key: int, copies: int, size: int, rendered: Rendered) -> None:
+        subject, sender = storable(rendered.subject), storable(rendered.sender)
+        to_list, cc_list = storable(rendered.to), storable(rendered.cc)
+        unit.tx.execute(
+            _SUMMARY,
+            (
+                key,
+                copies,
+                size,
+                rendered.header_end,
+                rendered.attachments,
+                rendered.date,
+                rendered.date_zone,
+                subject,
+                sender,
+                to_list,
+                cc_list,
+                _folded(subject),
+                _folded(sender),
+                _folded(to_list),
+                _folded(cc_list),
+                storable(rendered.message_id),
+                storable(rendered.in_reply_to),
+                storable(" ".join(rendered.references)),
+                storable(rendered.base_subject),
+                storable(rendered.preview),
+            ),
+        )
+        parts = pack_parts(rendered.parts)
+        unit.tx.execute(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
+        unit.texts.append((key, storable(rendered.search_header), storable(rendered.search_text)))
+
+
+def message_key(message_id: str) -> int:
+    """63 bits for a Message-ID: the key of the table of threads."""
+    return int.from_bytes(blake2b(message_id.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
+
+
+def storable(text: str) -> str:
+    """`text` as both databases take it: without NUL, which PostgreSQL refuses, and without lone surrogates."""
+    if "\0" in text:
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _folded(text: str) -> str | None:
+    """Case-folded for comparing; None where that is the text itself."""
+    folded = casemap(text)
+    return None if folded == text else folded
+
+
+def _related(references: Sequence[str], in_reply_to: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*references, *([in_reply_to] if in_reply_to else [])]))

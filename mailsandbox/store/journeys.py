@@ -1,0 +1,230 @@
+"""The ledger of journeys: what happened to each message, kept as it happened.
+
+Invariant: an event is written in the transaction of what it records, and never changed. That a message was first shown
+is not worth a transaction of its own: such sightings are collected and written in batches, so a crash may lose the last
+moment of them. Bounded: what is remembered to have been seen is forgotten oldest mailbox first, and the table knows.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import msgspec
+
+from mailsandbox.clock import Clock, commit_time_ns
+from mailsandbox.database.schema import Migration, migrate
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import StoreError
+from mailsandbox.journey.model import (
+    Accepted,
+    Attempted,
+    Delivered,
+    FirstShown,
+    JourneyEvent,
+    JourneyId,
+    Notified,
+)
+from mailsandbox.store.model import message_id_of, parse_message_id
+
+MIGRATIONS: Final[list[Migration]] = [
+    [
+        """CREATE TABLE journey_events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            journey_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            event BLOB NOT NULL
+        )""",
+        "CREATE INDEX journey_events_of ON journey_events (journey_id)",
+        # Queue ids and message ids by which a journey is found, even when the message itself is gone.
+        "CREATE TABLE journey_keys (id TEXT PRIMARY KEY, journey_id TEXT NOT NULL)",
+        """CREATE TABLE shown (
+            mailbox_id INTEGER NOT NULL,
+            uid INTEGER NOT NULL,
+            protocol TEXT NOT NULL,
+            at REAL NOT NULL,
+            shown_ns INTEGER NOT NULL,
+            PRIMARY KEY (mailbox_id, uid, protocol)
+        ) WITHOUT ROWID""",
+    ],
+]
+
+SIGHTINGS_DELAY: Final = 0.25  # seconds until sightings are written
+MAX_REMEMBERED: Final = 200_000  # UIDs, about 12 MB
+MAX_WAITING: Final = 20_000  # sightings not yet written; more are not recorded
+_CHUNK: Final = 500  # sightings in one transaction
+
+_KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Notified]]] = {
+    "accepted": Accepted,
+    "attempted": Attempted,
+    "delivered": Delivered,
+    "notified": Notified,
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+_SIGHTING: Final = (
+    "INSERT INTO shown (mailbox_id, uid, protocol, at, shown_ns) SELECT ?, ?, ?, ?, ? "
+    "WHERE EXISTS (SELECT 1 FROM journey_keys WHERE id = ?) ON CONFLICT (mailbox_id, uid, protocol) DO NOTHING"
+)
+
+Sighting = tuple[int, int, str, float, int, str]
+
+
+class JourneyLedger:
+    """Appends and finds events of journeys."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._seen: dict[tuple[str, int], set[int]] = {}
+        self._remembered = 0
+        self._waiting: list[Sighting] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Make the tables."""
+        await self._database.write(lambda tx: migrate(tx, "journeys", MIGRATIONS))
+
+    async def aclose(self) -> None:
+        """Write what is waiting."""
+        try:
+            await self.flush()
+        except StoreError:
+            pass  # sightings are not worth an error at the end
+
+    def append_in(self, tx: Tx, journey_id: str, event: JourneyEvent) -> None:
+        """Record an event in the transaction of what it records."""
+        if isinstance(event, FirstShown):
+            self.first_shown([event.message_id], event.protocol)
+            return
+        tx.execute(
+            "INSERT INTO journey_events (journey_id, kind, event) VALUES (?, ?, ?)",
+            (journey_id, _NAMES[type(event)], _encode(event)),
+        )
+        match event:
+            case Accepted(queue_id=key) | Delivered(message_id=key):
+                tx.execute(
+                    "INSERT INTO journey_keys (id, journey_id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
+                    (key, journey_id),
+                )
+            case _:
+                pass
+
+    async def append(self, journey_id: str, event: JourneyEvent) -> None:
+        """Record an event on its own."""
+        await self._database.write(lambda tx: self.append_in(tx, journey_id, event))
+
+    async def events(self, journey_id: str) -> list[JourneyEvent]:
+        """All events in the order they were recorded, first sightings last; empty when there is no such journey."""
+        await self.flush()
+        return await self._database.read(lambda tx: read_events(tx, journey_id))
+
+    async def find(self, any_id: str) -> JourneyId | None:
+        """The journey that a queue id, a message id or a journey id belongs to."""
+
+        def work(tx: Tx) -> JourneyId | None:
+            row = tx.execute("SELECT journey_id FROM journey_keys WHERE id = ?", (any_id,)).fetchone()
+            if row is None:
+                row = tx.execute(
+                    "SELECT journey_id FROM journey_events WHERE journey_id = ? LIMIT 1", (any_id,)
+                ).fetchone()
+            if row is None and (place := parse_message_id(any_id)) is not None:
+                row = tx.execute(
+                    "SELECT journey_id FROM messages WHERE mailbox_id = ? AND uid = ? AND journey_id <> ''", place
+                ).fetchone()
+            return JourneyId(row[0]) if row else None
+
+        return await self._database.read(work)
+
+    async def recent(self, limit: int = 50) -> list[JourneyId]:
+        """The journeys that began last, newest first."""
+
+        def work(tx: Tx) -> list[JourneyId]:
+            rows = tx.execute(
+                "SELECT journey_id FROM journey_events GROUP BY journey_id ORDER BY min(id) DESC LIMIT ?", (limit,)
+            )
+            return [JourneyId(row[0]) for row in rows]
+
+        return await self._database.read(work)
+
+    def first_shown(self, message_ids: Iterable[str], protocol: str) -> None:
+        """Note that `protocol` showed these messages now; nearly free when it did before."""
+        by_mailbox: dict[int, list[int]] = {}
+        for message_id in message_ids:
+            if (place := parse_message_id(message_id)) is not None:
+                by_mailbox.setdefault(place[0], []).append(place[1])
+        for key, uids in by_mailbox.items():
+            self.shown(key, uids, protocol)
+
+    def shown(self, mailbox_key: int, uids: Collection[int], protocol: str) -> None:
+        """`first_shown` for messages of one mailbox (`MailboxState.key`)."""
+        seen = self._seen.get((protocol, mailbox_key))
+        if seen is None:
+            seen = self._seen[protocol, mailbox_key] = set()
+        new = [uid for uid in uids if uid not in seen] if len(uids) < 8 else set(uids).difference(seen)
+        if not new:
+            return
+        seen.update(new)
+        self._remembered += len(new)
+        self._forget_oldest()
+        at, shown_ns = self._clock.now(), commit_time_ns()
+        room = MAX_WAITING - len(self._waiting)
+        for uid in sorted(new)[: max(0, room)]:
+            self._waiting.append((mailbox_key, uid, protocol, at, shown_ns, message_id_of(mailbox_key, uid)))
+        self._arm(SIGHTINGS_DELAY)
+
+    async def flush(self) -> None:
+        """Write the sightings that wait."""
+        self._disarm()
+        while self._waiting:
+            chunk, self._waiting = self._waiting[:_CHUNK], self._waiting[_CHUNK:]
+            await self._database.write(lambda tx, rows=chunk: _write_sightings(tx, rows))  # type: ignore[misc]
+
+    def _write(self) -> None:
+        self._timer = None
+        chunk, self._waiting = self._waiting[:_CHUNK], self._waiting[_CHUNK:]
+        if chunk:
+            self._database.submit(lambda tx: _write_sightings(tx, chunk), self._written)
+
+    def _written(self, outcome: object) -> None:
+        if self._waiting:
+            self._arm(5.0 if isinstance(outcome, Exception) else 0.0)
+
+    def _arm(self, delay: float) -> None:
+        if self._timer is None and self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(delay, self._write)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _forget_oldest(self) -> None:
+        while self._remembered > MAX_REMEMBERED and len(self._seen) > 1:
+            self._remembered -= len(self._seen.pop(next(iter(self._seen))))
+        if self._remembered > 2 * MAX_REMEMBERED:
+            self._seen.clear()
+            self._remembered = 0
+
+
+def read_events(tx: Tx, journey_id: str) -> list[JourneyEvent]:
+    """The events of a journey; see `JourneyLedger.events`."""
+    events: list[JourneyEvent] = []
+    for kind, octets in tx.execute(
+        "SELECT kind, event FROM journey_events WHERE journey_id = ? ORDER BY id", (journey_id,)
+    ):
+        events.append(msgspec.msgpack.decode(octets, type=_KINDS[kind]))
+    for delivered in [event for event in events if isinstance(event, Delivered)]:
+        place = parse_message_id(delivered.message_id)
+        if place is None:
+            continue
+        for protocol, at, shown_ns in tx.execute(
+            "SELECT protocol, at, shown_ns FROM shown WHERE mailbox_id = ? AND uid = ? ORDER BY shown_ns", place
+        ):
+            after = (shown_ns - delivered.committed_ns) / 1e6
+            events.append(FirstShown(delivered.message_id, protocol, at, after))
+    return events
+
+
+def _write_sightings(tx: Tx, rows: list[Sighting]) -> None:
+    tx.executemany(_SIGHTING, rows)

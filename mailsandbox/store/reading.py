@@ -1,0 +1,159 @@
+"""Reading stored messages: whole octets, rendered columns. SQL only; works on any `Tx`.
+
+What vanished between the listing and the reading is None in its place, never an error.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from mailsandbox.database.tx import Row, Tx
+from mailsandbox.store.model import MessageRow
+
+_CHUNK: Final = 500  # placeholders in one statement
+
+# Where each column of `Rendered` is stored. "header" and "trace_octets" are per message.
+_CONTENT_COLUMNS: Final = {
+    "header_end": "c.header_end",
+    "attachments": "c.attachments",
+    "date": "c.sent_date",
+    "date_zone": "c.sent_zone",
+    "subject": "c.subject",
+    "sender": "c.sender",
+    "to": "c.to_list",
+    "cc": "c.cc_list",
+    "message_id": "c.message_id",
+    "in_reply_to": "c.in_reply_to",
+    "references": "c.reference_ids",
+    "base_subject": "c.base_subject",
+    "preview": "c.preview",
+    "size": "c.size",
+    "envelope": "r.envelope",
+    "body": "r.body",
+    "bodystructure": "r.bodystructure",
+    "parts": "r.parts",
+    "search_header": "t.header",
+    "search_text": "t.body",
+}
+_TABLES: Final = {
+    "c": "contents c",
+    "r": "renderings r",
+    "t": "texts t",
+}
+_KEYS: Final = {"c": "c.id", "r": "r.content_id", "t": "t.content_id"}
+
+
+def read_contents(tx: Tx, rows: Sequence[MessageRow]) -> list[bytes | None]:
+    """Whole messages, trace fields first."""
+    blobs: dict[int, bytes] = dict(
+        _by_key(tx, "SELECT id, octets FROM blobs WHERE id IN", {row.content_id for row in rows})
+    )
+    traces = _traces(tx, rows)
+    return [
+        None if (octets := blobs.get(row.content_id)) is None else traces.get((row.mailbox_key, row.uid), b"") + octets
+        for row in rows
+    ]
+
+
+def read_rendered(tx: Tx, rows: Sequence[MessageRow], columns: Sequence[str]) -> list[Row | None]:
+    """For each row the values of `columns`: names of Rendered's fields, "size", "header" (raw octets), "trace_octets".
+
+    "references" is a list. Raises KeyError for a column that does not exist.
+    """
+    stored = [column for column in columns if column not in ("header", "trace_octets")]
+    keys = {row.content_id for row in rows}
+    values = _columns(tx, keys, stored)
+    headers = _headers(tx, rows) if "header" in columns else {}
+    lengths = _trace_octets(tx, rows) if "trace_octets" in columns else {}
+    if len(stored) == len(columns):
+        return [values.get(row.content_id) for row in rows]
+    result: list[Row | None] = []
+    for row in rows:
+        found = values.get(row.content_id)
+        place = (row.mailbox_key, row.uid)
+        if found is None:
+            result.append(None)
+            continue
+        left = iter(found)
+        result.append(
+            tuple(
+                headers.get(place)
+                if name == "header"
+                else lengths.get(place, 0)
+                if name == "trace_octets"
+                else next(left)
+                for name in columns
+            )
+        )
+    return result
+
+
+def _columns(tx: Tx, keys: set[int], columns: Sequence[str]) -> dict[int, Row]:
+    if not columns:
+        return {key: () for (key,) in _by_key(tx, "SELECT id FROM contents WHERE id IN", keys)}
+    sources = [_CONTENT_COLUMNS[column] for column in columns]
+    used = sorted({source[0] for source in sources})
+    first = used[0]
+    tables = _TABLES[first] + "".join(f" JOIN {_TABLES[each]} ON {_KEYS[each]} = {_KEYS[first]}" for each in used[1:])
+    sql = f"SELECT {_KEYS[first]}, {', '.join(sources)} FROM {tables} WHERE {_KEYS[first]} IN"
+    found = {row[0]: row[1:] for row in _by_key(tx, sql, keys)}
+    if "references" in columns:
+        at = columns.index("references")
+        found = {key: (*row[:at], row[at].split(), *row[at + 1 :]) for key, row in found.items()}
+    return found
+
+
+def _headers(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], bytes]:
+    """Raw headers with their trace fields; only the header's octets are read."""
+    sql = "SELECT b.id, substr(b.octets, 1, c.header_end) FROM blobs b JOIN contents c ON c.id = b.id WHERE b.id IN"
+    headers: dict[int, bytes] = dict(_by_key(tx, _for_bytes(tx, sql), {row.content_id for row in rows}))
+    traces = _traces(tx, rows)
+    return {
+        (row.mailbox_key, row.uid): traces.get((row.mailbox_key, row.uid), b"") + headers[row.content_id]
+        for row in rows
+        if row.content_id in headers
+    }
+
+
+def _for_bytes(tx: Tx, sql: str) -> str:
+    """PostgreSQL's substr of bytea counts in int."""
+    return sql if tx.dialect == "sqlite" else sql.replace("c.header_end)", "CAST(c.header_end AS int))")
+
+
+def _traces(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], bytes]:
+    return _per_message(tx, rows, "SELECT uid, octets FROM traces WHERE mailbox_id = ? AND uid")
+
+
+def _trace_octets(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], int]:
+    return _per_message(tx, rows, "SELECT uid, trace_octets FROM messages WHERE mailbox_id = ? AND uid")
+
+
+def _per_message(
+    tx: Tx, rows: Sequence[MessageRow], sql: str
+) -> dict[tuple[int, int], Any]:  # Any: the type of the column that `sql` names
+    by_mailbox: dict[int, list[int]] = {}
+    for row in rows:
+        by_mailbox.setdefault(row.mailbox_key, []).append(row.uid)
+    found: dict[tuple[int, int], Any] = {}  # Any: see above
+    for key, uids in by_mailbox.items():
+        for uid, value in _in_mailbox(tx, sql, key, uids):
+            found[key, uid] = value
+    return found
+
+
+def _in_mailbox(tx: Tx, sql: str, key: int, uids: list[int]) -> Iterator[Row]:
+    """Rows of those UIDs: by range where they are dense, else by list."""
+    low, high = min(uids), max(uids)
+    if high - low < 2 * len(uids):
+        yield from tx.execute(f"{sql} BETWEEN ? AND ?", (key, low, high))
+        return
+    for at in range(0, len(uids), _CHUNK):
+        chunk = uids[at : at + _CHUNK]
+        yield from tx.execute(f"{sql} IN ({','.join('?' * len(chunk))})", (key, *chunk))
+
+
+def _by_key(tx: Tx, sql: str, keys: set[int]) -> Iterator[Row]:
+    """Rows of `sql`, which ends in "IN", for those keys."""
+    ordered = sorted(keys)
+    for at in range(0, len(ordered), _CHUNK):
+        chunk = ordered[at : at + _CHUNK]
+        yield from tx.execute(f"{sql} ({','.join('?' * len(chunk))})", chunk)

@@ -1,0 +1,90 @@
+"""One mailbox in memory, shared by all sessions of the process that look at it.
+
+Invariants: `uids` ascends and has the same members as `rows`; rows are replaced, never mutated; commits reach a state
+before any listener hears of them. Applying what a state already has changes nothing, so that a commit that ends while
+the state loads does no harm.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable
+
+from mailsandbox.store.model import MessageRow, ModSeq, Uid
+from mailsandbox.store.unit import MailboxDelta
+
+
+class MailboxState:
+    """The index of a mailbox: see the module. `removed` once the mailbox was deleted."""
+
+    __slots__ = (
+        "_released",
+        "account",
+        "highest_mod_seq",
+        "key",
+        "mailbox_id",
+        "name",
+        "recent_from_uid",
+        "removed",
+        "rows",
+        "uid_next",
+        "uid_validity",
+        "uids",
+        "users",
+    )
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        name: str,
+        key: int,
+        uid_validity: int,
+        uid_next: int,
+        highest_mod_seq: int,
+        recent_from_uid: int,
+        rows: list[MessageRow],
+        released: Callable[["MailboxState"], None],
+    ) -> None:
+        self.account = account
+        self.name = name
+        self.key = key
+        self.mailbox_id = f"F{key}"  # RFC 8474 §4.1
+        self.uid_validity = uid_validity
+        self.uid_next = Uid(uid_next)
+        self.highest_mod_seq = ModSeq(highest_mod_seq)
+        self.recent_from_uid = Uid(recent_from_uid)
+        self.rows: dict[Uid, MessageRow] = {row.uid: row for row in rows}
+        self.uids: list[Uid] = list(self.rows)
+        self.removed = False
+        self.users = 0
+        self._released = released
+
+    def release(self) -> None:
+        """Give back one `open_mailbox`."""
+        self.users -= 1
+        if self.users == 0:
+            self._released(self)
+
+    def apply(self, delta: MailboxDelta) -> None:
+        """Take over what a commit did."""
+        for row in delta.added:
+            if row.uid >= self.uid_next:
+                self.uids.append(row.uid)
+                self.rows[row.uid] = row
+        for row in delta.changed:
+            current = self.rows.get(row.uid)
+            if current is not None and current.mod_seq < row.mod_seq:
+                self.rows[row.uid] = row
+        if delta.gone:
+            self._drop(delta.gone)
+        self.uid_next = max(self.uid_next, Uid(delta.uid_next))
+        self.highest_mod_seq = max(self.highest_mod_seq, ModSeq(delta.mod_seq))
+        self.name = delta.new_name or self.name
+        self.removed = self.removed or delta.removed
+
+    def _drop(self, gone: list[Uid]) -> None:
+        present = [uid for uid in gone if self.rows.pop(uid, None) is not None]
+        if len(present) > 8:
+            self.uids[:] = self.rows  # a dict keeps the order of insertion, which ascends
+            return
+        for uid in present:
+            del self.uids[bisect_left(self.uids, uid)]

@@ -1,0 +1,103 @@
+"""The mailboxes held in memory: loaded when first opened, kept a while after the last release.
+
+Invariant: one state per mailbox. What commits while a state loads is applied again after it is loaded.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.store.messages import COLUMNS, row_of
+from mailsandbox.store.state import MailboxState
+from mailsandbox.store.unit import MailboxDelta, Unit
+
+KEPT_ROWS: Final = 100_000  # messages of released mailboxes kept in memory, about 40 MB
+
+
+class States:
+    """All `MailboxState`s of a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._states: dict[int, MailboxState] = {}
+        self._released: OrderedDict[int, MailboxState] = OrderedDict()
+        self._loading: list[MailboxDelta] | None = None
+        self._loads = 0
+
+    async def open(self, account: str, name: str) -> MailboxState:
+        """The state of a mailbox, with one more user."""
+        key = await self._database.read(lambda tx: _key(tx, account, name))
+        state = self._states.get(key)
+        if state is None:
+            state = await self._load(key)
+        state.users += 1
+        self._released.pop(key, None)
+        return state
+
+    def apply(self, deltas: Iterable[MailboxDelta]) -> None:
+        """Bring the states up to date with a commit."""
+        for delta in deltas:
+            if self._loading is not None:
+                self._loading.append(delta)
+            state = self._states.get(delta.mailbox.key)
+            if state is not None:
+                state.apply(delta)
+                if state.removed:
+                    self._states.pop(state.key, None)
+                    self._released.pop(state.key, None)
+
+    def clear(self) -> None:
+        """Forget all, after the database was put back to a snapshot."""
+        for state in self._states.values():
+            state.removed = True
+        self._states.clear()
+        self._released.clear()
+
+    async def _load(self, key: int) -> MailboxState:
+        self._loads += 1
+        self._loading = self._loading if self._loading is not None else []
+        try:
+            state = await self._database.read(lambda tx: self._read(tx, key))
+            for delta in self._loading:
+                if delta.mailbox.key == key:
+                    state.apply(delta)
+        finally:
+            self._loads -= 1
+            if not self._loads:
+                self._loading = None
+        return self._states.setdefault(key, state)
+
+    def _read(self, tx: Tx, key: int) -> MailboxState:
+        account, name, uid_validity, uid_next, mod_seq, recent_from = tx.execute(
+            "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from "
+            "FROM mailboxes b JOIN accounts a ON a.id = b.account_id WHERE b.id = ?",
+            (key,),
+        ).fetchone()
+        rows = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (key,))
+        return MailboxState(
+            account=account,
+            name=name,
+            key=key,
+            uid_validity=uid_validity,
+            uid_next=uid_next,
+            highest_mod_seq=mod_seq,
+            recent_from_uid=recent_from,
+            rows=[row_of(row) for row in rows],
+            released=self._release,
+        )
+
+    def _release(self, state: MailboxState) -> None:
+        if self._states.get(state.key) is not state:
+            return
+        self._released[state.key] = state
+        held = sum(len(each.uids) for each in self._released.values())
+        while held > KEPT_ROWS and self._released:
+            key, oldest = self._released.popitem(last=False)
+            del self._states[key]
+            held -= len(oldest.uids)
+
+
+def _key(tx: Tx, account: str, name: str) -> int:
+    unit = Unit(tx, 0.0)
+    return unit.mailbox(unit.account(account), name).key

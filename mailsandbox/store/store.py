@@ -1,0 +1,374 @@
+"""The store as its readers and writers see it: accounts, mailboxes, messages, and the log of their changes.
+
+A thin rim: each method is a unit of work on the database, and what it did reaches the open `MailboxState`s and then the
+`listeners`, in commit order, on the loop's thread. Knows no protocol; raises the errors of `errors.StoreError`.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TypeVar
+
+from mailsandbox.clock import Clock, SystemClock
+from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
+from mailsandbox.database.schema import migrate
+from mailsandbox.database.tx import Database, Row, Tx
+from mailsandbox.errors import MaildropInUse
+from mailsandbox.message.rendering import render
+from mailsandbox.store import changelog, expunges, listing, metadata, reading
+from mailsandbox.store.contents import Contents, Render
+from mailsandbox.store.credentials import canonical
+from mailsandbox.store.mailboxes import Mailboxes, require_status
+from mailsandbox.store.messages import Messages, Quota
+from mailsandbox.store.model import (
+    AppendItem,
+    Change,
+    ChangePage,
+    CopyResult,
+    Delivery,
+    FlagsResult,
+    Landed,
+    MailboxStatus,
+    MessageRow,
+    ModSeq,
+    Seq,
+    Uid,
+)
+from mailsandbox.store.names import INBOX, mailbox_name
+from mailsandbox.store.schema import MIGRATIONS
+from mailsandbox.store.search import Scope, search_mailbox
+from mailsandbox.store.state import MailboxState
+from mailsandbox.store.states import States
+from mailsandbox.store.textindex import TextIndex
+from mailsandbox.store.unit import Unit
+from mailsandbox.store.views import MessagePage, MessageQuery, StoredMessage
+
+T = TypeVar("T")
+
+Listener = Callable[[Sequence[Change]], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """The facade. Every method names the account by its address, in any case."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock | None = None,
+        quota: Quota = lambda address: None,
+        initial: Sequence[tuple[str, str]] = ((INBOX, ""),),
+        render: Render = render,
+    ) -> None:
+        self.database = database
+        self.listeners: list[Listener] = []
+        self._clock = clock or SystemClock()
+        self._render = render
+        self.contents_of = Contents(render)
+        self._mailboxes = Mailboxes(self.contents_of, initial)
+        self._messages = Messages(self.contents_of, quota)
+        self._states = States(database)
+        self._texts = TextIndex(database)
+        self._maildrops: set[str] = set()
+
+    async def start(self) -> None:
+        """Make or migrate the tables of a started database, and index what a crash left unindexed."""
+
+        def work(tx: Tx) -> None:
+            migrate(tx, "blobs", BLOB_MIGRATIONS)
+            migrate(tx, "store", MIGRATIONS)
+
+        await self.database.write(work)
+        await self._texts.recover(self._render)
+
+    async def aclose(self) -> None:
+        """Write what waits. The database is its owner's to close."""
+        self._texts.close()
+        await self._texts.flush()
+
+    # -- accounts and mailboxes
+
+    async def ensure_account(self, address: str) -> None:
+        """Make the account with its first mailboxes, if it is new."""
+        if await self.database.read(lambda tx: Unit(tx, 0).find_account(address)) is None:
+            await self._write(lambda unit: self._mailboxes.ensure(unit, address))
+
+    async def accounts(self) -> list[str]:
+        """All addresses, sorted."""
+        return await self.database.read(
+            lambda tx: [row[0] for row in tx.execute("SELECT address FROM accounts ORDER BY address")]
+        )
+
+    async def delete_account(self, address: str) -> None:
+        """Remove an account with all it has; raises NoSuchAccount."""
+        await self._write(lambda unit: self._mailboxes.remove_account(unit, unit.account(address)))
+
+    async def reset(self, address: str | None = None) -> None:
+        """Empty one account, or remove all (None)."""
+
+        def work(unit: Unit) -> None:
+            if address is None:
+                for (each,) in unit.tx.execute("SELECT address FROM accounts").fetchall():
+                    self._mailboxes.remove_account(unit, unit.account(each))
+            elif (account := unit.find_account(address)) is not None:
+                self._mailboxes.remove_account(unit, account)
+                self._mailboxes.ensure(unit, address)
+
+        await self._write(work, heavy=True)
+
+    async def mailboxes(self, account: str) -> list[MailboxStatus]:
+        """All mailboxes of the account with their counters, INBOX first."""
+        return await self._read(lambda unit: self._mailboxes.statuses(unit, unit.account(account)))
+
+    async def status(self, account: str, name: str) -> MailboxStatus:
+        """One mailbox's counters; raises NoSuchMailbox."""
+        return await self._read(
+            lambda unit: require_status(self._mailboxes.statuses(unit, unit.account(account), mailbox_name(name)), name)
+        )
+
+    async def create_mailbox(self, account: str, name: str, special_use: str = "") -> None:
+        """Raises MailboxExists, BadMailboxName."""
+        await self._write(lambda unit: self._mailboxes.create(unit, unit.account(account), name, special_use))
+
+    async def delete_mailbox(self, account: str, name: str) -> None:
+        """Remove a mailbox with its messages; raises NoSuchMailbox, and BadMailboxName for INBOX."""
+        await self._write(lambda unit: self._mailboxes.delete(unit, unit.account(account), name))
+
+    async def rename_mailbox(self, account: str, old: str, new: str) -> None:
+        """Rename with all below; INBOX hands its messages over and stays. Raises NoSuchMailbox, MailboxExists."""
+        await self._write(lambda unit: self._mailboxes.rename(unit, unit.account(account), old, new))
+
+    async def set_subscribed(self, account: str, name: str, subscribed: bool) -> None:
+        """Subscribe or unsubscribe; the name need not exist."""
+        await self._write(
+            lambda unit: self._mailboxes.set_subscribed(unit, unit.account(account), name, subscribed=subscribed)
+        )
+
+    async def subscriptions(self, account: str) -> list[str]:
+        """Subscribed names, sorted."""
+
+        def work(unit: Unit) -> list[str]:
+            rows = unit.tx.execute(
+                "SELECT name FROM subscriptions WHERE account_id = ? ORDER BY name", (unit.account(account).key,)
+            )
+            return [row[0] for row in rows]
+
+        return await self._read(work)
+
+    async def metadata(self, account: str, mailbox: str, entries: Sequence[str] = ()) -> dict[str, bytes]:
+        """RFC 5464 annotations of a mailbox, or of the server (""): those of `entries`, in lower case, or all."""
+        return await self._read(lambda unit: metadata.read(unit, account, mailbox, entries))
+
+    async def set_metadata(self, account: str, mailbox: str, entries: dict[str, bytes | None]) -> None:
+        """Set annotations; None removes."""
+        await self._write(lambda unit: metadata.write(unit, account, mailbox, entries))
+
+    async def octets_used(self, account: str) -> tuple[int, int]:
+        """Messages and octets that the account holds (QUOTA)."""
+
+        def work(unit: Unit) -> tuple[int, int]:
+            row: tuple[int, int] = unit.tx.execute(
+                "SELECT messages, octets FROM accounts WHERE id = ?", (unit.account(account).key,)
+            ).fetchone()
+            return row
+
+        return await self._read(work)
+
+    # -- messages in
+
+    def deliver_in(
+        self,
+        tx: Tx,
+        deliveries: Sequence[Delivery],
+        octets: bytes,
+        *,
+        journey_id: str,
+        now: float | None = None,
+    ) -> list[Landed]:
+        """Deliver copies inside a work of the caller; accounts come into being. Raises OverQuota.
+
+        States and listeners hear of it by themselves once the work is committed.
+        """
+        unit = Unit(tx, self._clock.now() if now is None else now)
+        content = self.contents_of.put(unit, octets, copies=len(deliveries))
+        landed: dict[int, Landed] = {}
+        # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
+        for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
+            delivery = deliveries[index]
+            mailbox = self._mailboxes.target(unit, delivery.account, mailbox_name(delivery.mailbox))
+            landed[index] = self._messages.deliver(unit, mailbox, delivery, content, journey_id)
+        tx.after_commit(lambda: self._committed(unit))
+        return [landed[index] for index in range(len(deliveries))]
+
+    async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
+        """Deliver copies, durably, all or none."""
+        return await self.database.write(lambda tx: self.deliver_in(tx, deliveries, octets, journey_id=journey_id))
+
+    async def append(self, account: str, mailbox: str, items: Sequence[AppendItem]) -> list[Landed]:
+        """All or none. Raises NoSuchMailbox, OverQuota."""
+        return await self._write(
+            lambda unit: self._messages.append(unit, unit.mailbox(unit.account(account), mailbox), items)
+        )
+
+    async def copy(self, account: str, source: str, uids: Sequence[Uid], target: str) -> CopyResult:
+        """Raises NoSuchMailbox, OverQuota; UIDs that do not exist are passed over."""
+
+        def work(unit: Unit) -> CopyResult:
+            owner = unit.account(account)
+            return self._messages.copy(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
+
+        return await self._write(work)
+
+    async def move(self, account: str, source: str, uids: Sequence[Uid], target: str) -> CopyResult:
+        """`copy` and expunge in one transaction (RFC 6851)."""
+
+        def work(unit: Unit) -> CopyResult:
+            owner = unit.account(account)
+            return self._messages.move(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
+
+        return await self._write(work)
+
+    # -- messages changed and removed
+
+    async def store_flags(
+        self,
+        account: str,
+        mailbox: str,
+        uids: Sequence[Uid],
+        *,
+        add: Iterable[str] = (),
+        remove: Iterable[str] = (),
+        replace: Iterable[str] | None = None,
+        unchanged_since: int | None = None,
+    ) -> FlagsResult:
+        """Change flags. `changed` has the messages whose flags became others; the rest kept their mod-sequence."""
+        added, removed = tuple(add), tuple(remove)
+        fixed = None if replace is None else tuple(replace)
+
+        def work(unit: Unit) -> FlagsResult:
+            place = unit.mailbox(unit.account(account), mailbox)
+            return self._messages.store_flags(
+                unit, place, uids, add=added, remove=removed, replace=fixed, unchanged_since=unchanged_since
+            )
+
+        return await self._write(work)
+
+    async def expunge(self, account: str, mailbox: str, uids: Sequence[Uid] | None) -> list[Uid]:
+        """Remove the messages marked \\Deleted: of `uids`, or all (None); returns their UIDs."""
+
+        def work(unit: Unit) -> list[Uid]:
+            place = unit.mailbox(unit.account(account), mailbox)
+            marked = [row for row in self._messages.select(unit, place, uids) if "\\Deleted" in row.flags]
+            return self._messages.expunge(unit, place, marked)
+
+        return await self._write(work)
+
+    async def remove(self, account: str, mailbox: str, uids: Sequence[Uid]) -> list[Uid]:
+        """Remove messages whether they are marked \\Deleted or not."""
+
+        def work(unit: Unit) -> list[Uid]:
+            place = unit.mailbox(unit.account(account), mailbox)
+            return self._messages.expunge(unit, place, self._messages.select(unit, place, uids))
+
+        return await self._write(work)
+
+    # -- reading
+
+    async def open_mailbox(self, account: str, name: str) -> MailboxState:
+        """The shared state of a mailbox; `release()` it in the end. Raises NoSuchMailbox."""
+        return await self._states.open(account, name)
+
+    async def claim_recent(self, state: MailboxState) -> Uid:
+        """The first UID that is \\Recent for the caller; from now on none of these is for anybody else."""
+        first = state.recent_from_uid
+        if first < state.uid_next:
+            upto = state.uid_next
+            state.recent_from_uid = upto
+
+            def work(tx: Tx) -> None:
+                tx.execute(
+                    "UPDATE mailboxes SET recent_from = ? WHERE id = ? AND recent_from < ?", (upto, state.key, upto)
+                )
+
+            await self.database.write(work)
+        return first
+
+    async def vanished(self, state: MailboxState, since: ModSeq) -> list[Uid]:
+        """UIDs expunged after mod-sequence `since`, ascending (RFC 7162 §3.2.5.1)."""
+        return await self.database.read(lambda tx: expunges.read(tx, state.key, since))
+
+    async def contents(self, rows: Sequence[MessageRow]) -> list[bytes | None]:
+        """Whole messages, trace fields first, in the order of `rows`; None for one that vanished."""
+        return await self.database.read(lambda tx: reading.read_contents(tx, rows))
+
+    async def rendered(self, rows: Sequence[MessageRow], columns: Sequence[str]) -> list[Row | None]:
+        """Values of `columns` for each row, None for one that vanished; see `reading.read_rendered`."""
+        return await self.database.read(lambda tx: reading.read_rendered(tx, rows, columns))
+
+    async def search_text(self, state: MailboxState, needle: str, *, scope: Scope, field: str = "") -> set[Uid]:
+        """UIDs of messages whose `scope` contains `needle`, in any case; see `search.search_mailbox`."""
+        pending = dict(self._texts.pending)
+        found = await self.database.read(
+            lambda tx: search_mailbox(tx, state.key, needle, scope=scope, field=field, pending=pending), heavy=True
+        )
+        return found.intersection(state.rows)
+
+    async def message(self, message_id: str) -> StoredMessage:
+        """One message by its id; raises NoSuchMessage."""
+        return await self.database.read(lambda tx: listing.read_message(tx, message_id))
+
+    async def list_messages(self, query: MessageQuery) -> MessagePage:
+        """A page of messages, newest first."""
+        pending = self._texts.pending
+        if query.text:
+            pending = dict(pending)
+        return await self.database.read(lambda tx: listing.list_messages(tx, query, pending), heavy=bool(query.text))
+
+    async def changes(self, account: str, since: Seq, limit: int = 1000) -> ChangePage:
+        """The log after a cursor; raises NoSuchAccount."""
+        return await self._read(lambda unit: changelog.read_changes(unit.tx, unit.account(account), since, limit))
+
+    async def last_seq(self, account: str) -> Seq:
+        """Number of the account's newest change; raises NoSuchAccount."""
+        return await self._read(lambda unit: changelog.last_seq(unit.tx, unit.account(account)))
+
+    @contextlib.asynccontextmanager
+    async def maildrop(self, account: str) -> AsyncIterator[None]:
+        """The exclusive lock of a POP3 session (RFC 1939 §4); raises MaildropInUse."""
+        key = canonical(account)
+        if key in self._maildrops:
+            raise MaildropInUse(f"the maildrop of {key} is in use")
+        self._maildrops.add(key)
+        try:
+            yield
+        finally:
+            self._maildrops.discard(key)
+
+    # -- the rim
+
+    async def _write(self, work: Callable[[Unit], T], *, heavy: bool = False) -> T:
+        def run(tx: Tx) -> T:
+            unit = Unit(tx, self._clock.now())
+            result = work(unit)
+            tx.after_commit(lambda: self._committed(unit))
+            return result
+
+        return await self.database.write(run, heavy=heavy)
+
+    async def _read(self, work: Callable[[Unit], T]) -> T:
+        return await self.database.read(lambda tx: work(Unit(tx, 0.0)))
+
+    def _committed(self, unit: Unit) -> None:
+        """States first, then listeners: whoever is told finds the state as told."""
+        if unit.texts:
+            self._texts.add(unit.texts)
+        self._states.apply(unit.deltas.values())
+        if not unit.changes:
+            return
+        for listener in tuple(self.listeners):
+            try:
+                listener(unit.changes)
+            except Exception:
+                _log.exception("a listener of changes failed")

@@ -1,0 +1,107 @@
+"""The texts that searches read, written after their messages were acknowledged.
+
+Invariant: a search sees every message: what is not yet in the `texts` table is in `pending`, and what a crash kept from
+being written is rendered again at the next start. Bounded: `pending` beyond MAX_PENDING is written at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from mailsandbox.database.blobs import Blobs
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.store.contents import Render, storable
+
+DELAY: Final = 0.2  # seconds; messages of a burst share a transaction
+MAX_PENDING: Final = 16 << 20  # characters
+_CHUNK: Final = 200  # texts in one transaction, so that a delivery waits for few of them
+
+_INSERT: Final = (
+    "INSERT INTO texts (content_id, header, body) SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM contents WHERE id = ?) "
+    "ON CONFLICT (content_id) DO NOTHING"
+)
+
+
+class TextIndex:
+    """Collects texts and writes them in batches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.pending: dict[int, tuple[str, str]] = {}
+        self._characters = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+
+    def add(self, texts: list[tuple[int, str, str]]) -> None:
+        """Take texts of contents just committed."""
+        for key, header, body in texts:
+            self.pending[key] = (header, body)
+            self._characters += len(header) + len(body)
+        if self._characters > MAX_PENDING:
+            self._write()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(DELAY, self._write)
+
+    async def flush(self) -> None:
+        """Write all that is pending."""
+        while self.pending:
+            chunk = list(self.pending.items())[:_CHUNK]
+            await self._database.write(_writing(chunk))
+            self._forget(chunk)
+
+    async def recover(self, render: Render) -> None:
+        """Write the texts that a crash kept from being written."""
+        while missing := await self._database.read(_missing):
+            chunk = [(key, _texts(render, octets)) for key, octets in missing]
+            await self._database.write(_writing(chunk))
+
+    def close(self) -> None:
+        """No more timers."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _write(self) -> None:
+        self.close()
+        if self._writing or not self.pending:
+            return
+        self._writing = True
+        chunk = list(self.pending.items())[:_CHUNK]
+
+        def done(outcome: object) -> None:
+            self._writing = False
+            delay = 0.0
+            if isinstance(outcome, Exception):
+                delay = 5.0  # the database is unwell; `recover` or a later round makes good for it
+            else:
+                self._forget(chunk)
+            if self.pending and self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(delay, self._write)
+
+        self._database.submit(_writing(chunk), done)
+
+    def _forget(self, chunk: list[tuple[int, tuple[str, str]]]) -> None:
+        for key, (header, body) in chunk:
+            if self.pending.pop(key, None) is not None:
+                self._characters -= len(header) + len(body)
+
+
+def _writing(chunk: list[tuple[int, tuple[str, str]]]) -> Callable[[Tx], None]:
+    def work(tx: Tx) -> None:
+        tx.executemany(_INSERT, [(key, header, body, key) for key, (header, body) in chunk])
+
+    return work
+
+
+def _missing(tx: Tx) -> list[tuple[int, bytes]]:
+    rows = tx.execute(
+        "SELECT c.id FROM contents c LEFT JOIN texts t ON t.content_id = c.id WHERE t.content_id IS NULL LIMIT ?",
+        (_CHUNK,),
+    ).fetchall()
+    blobs = Blobs()
+    return [(row[0], blobs.get(tx, row[0])) for row in rows]
+
+
+def _texts(render: Render, octets: bytes) -> tuple[str, str]:
+    rendered = render(octets)
+    return storable(rendered.search_header), storable(rendered.search_text)

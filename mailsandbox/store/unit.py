@@ -1,0 +1,186 @@
+"""One unit of work on the store: its transaction, its moment, and what it did, collected for those who watch.
+
+Invariant: every change of an account goes through `Unit.log`, which numbers it in the same transaction. Numbers are
+given under the account's row lock, held until the commit, so they are in commit order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from mailsandbox.clock import commit_time_ns
+from mailsandbox.database.tx import Tx
+from mailsandbox.errors import NoSuchAccount, NoSuchMailbox
+from mailsandbox.store.credentials import canonical
+from mailsandbox.store.model import Change, ChangeType, Flags, MessageRow, ModSeq, Seq, Uid, message_id_of
+from mailsandbox.store.names import mailbox_name
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+NUMBER: Final = (
+    "UPDATE accounts SET last_seq = last_seq + ?, messages = messages + ?, octets = octets + ? "
+    "WHERE id = ? RETURNING last_seq, octets"
+)
+_LOG: Final = (
+    "INSERT INTO changes (account_id, seq, first_seq, type, mailbox_id, mailbox, other_name, mod_seq, at, "
+    "committed_ns, items) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account within a transaction."""
+
+    key: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox within a transaction."""
+
+    key: int
+    account: Account
+    name: str
+    uid_validity: int
+
+
+@dataclass(slots=True)
+class MailboxDelta:
+    """What a unit did to one mailbox, for those who hold it in memory. `changed` rows are whole."""
+
+    mailbox: Mailbox
+    added: list[MessageRow] = field(default_factory=list)
+    changed: list[MessageRow] = field(default_factory=list)
+    gone: list[Uid] = field(default_factory=list)
+    uid_next: int = 0
+    mod_seq: int = 0
+    removed: bool = False
+    new_name: str = ""
+
+
+class Unit:
+    """A transaction with its moment and its effects."""
+
+    __slots__ = ("changes", "committed_ns", "deltas", "now", "texts", "tx")
+
+    def __init__(self, tx: Tx, now: float) -> None:
+        self.tx = tx
+        self.now = now
+        self.committed_ns = commit_time_ns()
+        self.changes: list[Change] = []
+        self.deltas: dict[int, MailboxDelta] = {}
+        self.texts: list[tuple[int, str, str]] = []  # new contents for the text index: id, header, body
+
+    def account(self, address: str) -> Account:
+        """The account; raises NoSuchAccount."""
+        found = self.find_account(address)
+        if found is None:
+            raise NoSuchAccount(f"there is no account {canonical(address)}")
+        return found
+
+    def find_account(self, address: str) -> Account | None:
+        """The account, if it exists."""
+        key = canonical(address)
+        row = self.tx.execute("SELECT id FROM accounts WHERE address = ?", (key,)).fetchone()
+        return Account(row[0], key) if row else None
+
+    def mailbox(self, account: Account, name: str) -> Mailbox:
+        """The mailbox; raises NoSuchMailbox, or BadMailboxName for what cannot be one."""
+        found = self.find_mailbox(account, mailbox_name(name))
+        if found is None:
+            raise NoSuchMailbox(f"{account.address} has no mailbox {name}")
+        return found
+
+    def find_mailbox(self, account: Account, name: str) -> Mailbox | None:
+        """The mailbox of that canonical name, if it exists."""
+        row = self.tx.execute(
+            "SELECT id, uid_validity FROM mailboxes WHERE account_id = ? AND name = ?", (account.key, name)
+        ).fetchone()
+        return Mailbox(row[0], account, name, row[1]) if row else None
+
+    def delta(self, mailbox: Mailbox) -> MailboxDelta:
+        """What was done to `mailbox` so far."""
+        found = self.deltas.get(mailbox.key)
+        if found is None:
+            found = self.deltas[mailbox.key] = MailboxDelta(mailbox)
+        return found
+
+    def number(self, account: Account, count: int, *, messages: int = 0, octets: int = 0) -> tuple[int, int]:
+        """Take `count` numbers of the account's log; returns the last, and the octets the account now holds."""
+        row = self.tx.execute(NUMBER, (count, messages, octets, account.key)).fetchone()
+        if row is None:
+            raise NoSuchAccount(f"there is no account {account.address}")
+        return row[0], row[1]
+
+    def log(
+        self,
+        last_seq: int,
+        kind: ChangeType,
+        mailbox: Mailbox,
+        *,
+        mod_seq: int = 0,
+        uids: Sequence[Uid] = (),
+        flags: Sequence[Flags] = (),
+        other_name: str = "",
+    ) -> None:
+        """Write one change for each of `uids` (or one without), the last of which has number `last_seq`.
+
+        `flags`: after the change, one for all or one for each.
+        """
+        count = max(1, len(uids))
+        first = last_seq - count + 1
+        account = mailbox.account
+        items = _encode((uids, [each.text for each in flags]))
+        self.tx.execute(
+            _LOG,
+            (
+                account.key,
+                last_seq,
+                first,
+                kind.value,
+                mailbox.key,
+                mailbox.name,
+                other_name,
+                mod_seq,
+                self.now,
+                self.committed_ns,
+                items,
+            ),
+        )
+        self.changes += expand(
+            (account.address, kind, mailbox.key, mailbox.name, mod_seq, self.now, self.committed_ns, other_name),
+            first,
+            uids,
+            [tuple(sorted(each.names)) for each in flags],
+        )
+
+
+Common = tuple[str, ChangeType, int, str, int, float, int, str]
+"""What the changes of one log row share: account, type, mailbox key and name, mod-seq, at, committed_ns, other name."""
+
+
+def expand(common: Common, first: int, uids: Sequence[int], flags: Sequence[tuple[str, ...]]) -> list[Change]:
+    """The changes of one row of the log, numbered from `first`."""
+    account, kind, key, name, mod_seq, at, committed_ns, other_name = common
+    if not uids:
+        return [Change(Seq(first), kind, account, name, None, ModSeq(mod_seq), None, at, committed_ns, (), other_name)]
+    each = flags if len(flags) == len(uids) else [flags[0] if flags else ()] * len(uids)
+    return [
+        Change(
+            Seq(first + index),
+            kind,
+            account,
+            name,
+            Uid(uid),
+            ModSeq(mod_seq),
+            message_id_of(key, uid),
+            at,
+            committed_ns,
+            each[index],
+            other_name,
+        )
+        for index, uid in enumerate(uids)
+    ]
