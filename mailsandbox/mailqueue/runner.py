@@ -255,3 +255,20 @@ class Queue:
 
         await self._database.write(work)
         self._attempts.cancel(queue_id)
+
+    async def reset(self) -> int:
+        """Drop everything without telling anybody; returns how many messages."""
+
+        def work(tx: Tx) -> list[str]:
+            dropped = []
+            while items := self._spool.items_in(tx, limit=self._limits.claim):
+                for item in items:
+                    stored = self._spool.item_in(tx, item.queue_id)
+                    self._spool.drop_in(tx, item.queue_id, stored.content, [row.number for row in item.recipients])
+                    dropped.append(item.queue_id)
+            return dropped
+
+        dropped = await self._database.write(work)
+        for queue_id in dropped:
+            self._attempts.cancel(queue_id)
+        return len(dropped)

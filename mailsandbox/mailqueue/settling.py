@@ -22,7 +22,7 @@ from mailsandbox.mailqueue.model import (
 from mailsandbox.mailqueue.moves import move
 from mailsandbox.mailqueue.schedule import Deadlines, RetryPolicy, backoff, deadlines, due, wants_delay
 from mailsandbox.mailqueue.spool import Deferral
-from mailsandbox.message.envelope import Recipient
+from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.smtp.replies import Reply, reply
 
 EXPIRED: Final = "5.4.7"  # delivery time expired, RFC 3463 §3.5; what failed last stays in the diagnostic
@@ -51,10 +51,12 @@ def settle(
                 _tell_success(result, row, done, now)
             case Never(answer, remote):
                 _finish(result, row, "fail")
-                _tell_failure(result, row, status_of(answer, "5.0.0"), answer, remote, now)
+                _tell_failure(
+                    result, row, item.envelope, status=status_of(answer, "5.0.0"), answer=answer, remote=remote, now=now
+                )
             case Later(answer, remote) if now >= limits.expires_at:
                 _finish(result, row, "expire")
-                _tell_failure(result, row, EXPIRED, answer, remote, now)
+                _tell_failure(result, row, item.envelope, status=EXPIRED, answer=answer, remote=remote, now=now)
             case Later(answer, remote):
                 move(row.status, "defer")
                 attempts = row.attempts + 1
@@ -81,7 +83,7 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
             tried.append(row)
         elif now >= limits.expires_at:
             _finish(result, row, "expire")
-            _tell_failure(result, row, EXPIRED, row.reply, row.remote, now)
+            _tell_failure(result, row, item.envelope, status=EXPIRED, answer=row.reply, remote=row.remote, now=now)
         else:
             _wait(result, row, limits, now)
     return tried, result
@@ -92,7 +94,7 @@ def give_up(item: QueuedItem, answer: Reply, *, now: float) -> Settlement:
     result = Settlement()
     for row in item.recipients:
         _finish(result, row, "bounce")
-        _tell_failure(result, row, status_of(answer, "5.0.0"), answer, "", now)
+        _tell_failure(result, row, item.envelope, status=status_of(answer, "5.0.0"), answer=answer, remote="", now=now)
     return result
 
 
@@ -150,10 +152,11 @@ def _tell_success(result: Settlement, row: QueuedRecipient, done: Done, now: flo
     result.reports.append(RecipientReport(row.recipient, action, status, done.reply, done.remote, now))
 
 
-def _tell_failure(  # the report's fields, no more
-    result: Settlement, row: QueuedRecipient, status: str, answer: Reply, remote: str, now: float
+def _tell_failure(
+    result: Settlement, row: QueuedRecipient, envelope: Envelope, *, status: str, answer: Reply, remote: str, now: float
 ) -> None:
-    if wants_failure(row.recipient):
+    # A null reverse-path is told nothing; the notifier records the double bounce, NOTIFY=NEVER or not.
+    if wants_failure(row.recipient) or not envelope.reverse_path:
         result.reports.append(RecipientReport(row.recipient, Action.FAILED, status, answer, remote, now))
 
 

@@ -117,7 +117,10 @@ class Unroutable:
 
 
 class Routes:
-    """The routes of one site. `own`: its own host names, for which no mail is relayed (loop)."""
+    """The routes of one site. `own`: its own host names, for which no mail is relayed (loop).
+
+    What is given may be changed until the queue starts: ports are known only when all sites listen.
+    """
 
     def __init__(
         self,
@@ -131,7 +134,7 @@ class Routes:
         self.static = list(static)
         self.zone = zone or Zone()
         self.default = default
-        self._own = {canonical(name) for name in own}
+        self.own = {canonical(name) for name in own}
         self._rng = rng or random.Random(0)  # a sandbox without a seed of its own still repeats itself
 
     def key(self, address: str) -> str:
@@ -194,7 +197,7 @@ class Routes:
             return Unroutable(reply(556, "5.1.10", f"the domain {domain} takes no mail (null MX)"))
         if not entry.mx:
             # RFC 5321 §5.1: without MX, the address of the domain itself is its only MX, with preference 0.
-            if name in self._own:
+            if name in self.own:
                 return _loop(domain)
             return self._exchangers([name], domain, entry.mta_sts)
         hosts = self._ordered(entry)
@@ -203,7 +206,7 @@ class Routes:
     def _ordered(self, entry: Entry) -> list[str]:
         """Exchangers by preference, those of equal preference shuffled, cut before this site (RFC 5321 §5.1)."""
         records = [record for record in entry.mx if record.host]
-        ours = [record.preference for record in records if record.host in self._own]
+        ours = [record.preference for record in records if record.host in self.own]
         if ours:
             # RFC 5321 §5.1: records of our own preference or worse MUST be discarded.
             records = [record for record in records if record.preference < min(ours)]

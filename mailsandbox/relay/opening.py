@@ -1,0 +1,209 @@
+"""Opens a connection to a next hop: connect, EHLO, STARTTLS and AUTH are aiosmtplib's, then the transport is ours.
+
+aiosmtplib rewrites line ends, picks encodings and drops replies it does not expect, so after AUTH its protocol is
+replaced by `Connection` on the same transport. Invariants: with "required" and "verified" nothing of a message is
+sent in clear text; passwords never reach the transcript. Does not decide which hop, nor whether it may be connected to.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+import aiosmtplib
+
+from mailsandbox.relay.connection import Connection, Timeouts, Transcript, printable
+from mailsandbox.relay.routes import Hop
+from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.replies import Reply, parse_reply, reply
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """ "off"; "opportunistic": where it works, and anyone's certificate; "required": or nothing is sent;
+    "verified": with a certificate that `context` trusts, for that host (RFC 8689 §4.2.1, RFC 8461 §4.1)."""
+
+    level: str = "opportunistic"
+    context: ssl.SSLContext | None = None  # for "verified"
+
+
+class HopFailure(Exception):
+    """No transaction is possible at this hop now. `reply` is its answer, or ours in its place."""
+
+    def __init__(self, answer: Reply, *, said: bool = False, tls: bool = False) -> None:
+        super().__init__(str(answer))
+        self.reply = answer
+        self.said = said  # the server said so itself
+        self.tls = tls  # the TLS handshake failed; in clear text it may work
+
+
+async def open_connection(
+    hop: Hop, *, helo: str, tls: TlsPolicy, timeouts: Timeouts, transcript: Transcript
+) -> Connection:
+    """Connect, EHLO, TLS and AUTH as `hop` and `tls` ask for. Raises HopFailure."""
+    opening = _Opening(hop, helo, tls, timeouts, transcript)
+    try:
+        return await opening.run()
+    except BaseException:
+        opening.client.close()
+        raise
+
+
+class _Opening:
+    """The part of the conversation that aiosmtplib has."""
+
+    def __init__(self, hop: Hop, helo: str, tls: TlsPolicy, timeouts: Timeouts, transcript: Transcript) -> None:
+        self._hop = hop
+        self._helo = helo
+        self._tls = tls
+        self._timeouts = timeouts
+        self._transcript = transcript
+        self._context = _context(tls) if tls.level != "off" or hop.implicit_tls else None
+        self.client = aiosmtplib.SMTP(
+            hostname=hop.address if hop.port else None,
+            port=hop.port or None,
+            socket_path=None if hop.port else hop.address,
+            local_hostname=helo,
+            timeout=timeouts.connect,
+            start_tls=False,
+            use_tls=hop.implicit_tls,
+            tls_context=self._context,
+        )
+
+    async def run(self) -> Connection:
+        """All of it."""
+        await self._connect()
+        offers = await self._hello()
+        secured = self._hop.implicit_tls
+        if not secured and self._tls.level != "off" and await self._start_tls(offers):
+            secured = True
+            # RFC 3207 §4.2: what was heard before TLS is forgotten.
+            offers = await self._hello()
+        await self._log_in(offers)
+        return self._hand_over(offers, secured=secured)
+
+    async def _connect(self) -> None:
+        self._transcript.add("!", f"connecting to {self._hop.place}")
+        try:
+            greeting = await self.client.connect()
+        except aiosmtplib.SMTPConnectResponseError as error:
+            raise self._refused(error) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise self._failed("4.4.1", error, tls=self._hop.implicit_tls) from error
+        self._heard(greeting.code, greeting.message)
+        self.client.timeout = self._timeouts.greeting
+
+    async def _hello(self) -> Offers:
+        verb = b"LHLO" if self._hop.lmtp else b"EHLO"  # RFC 2033 §4.1
+        answer = await self._command(verb, self._helo.encode("ascii", "replace"))
+        if answer.positive:
+            return Offers.parse(answer.lines[1:])
+        if answer.permanent and verb == b"EHLO":
+            # RFC 5321 §3.2: a server that does not know EHLO is asked again with HELO; it offers nothing.
+            answer = await self._command(b"HELO", self._helo.encode("ascii", "replace"))
+            if answer.positive:
+                return Offers()
+        raise HopFailure(answer, said=True)
+
+    async def _start_tls(self, offers: Offers) -> bool:
+        must = self._tls.level in ("required", "verified")
+        if "STARTTLS" not in offers:
+            if must:
+                # RFC 3463 §3.8: X.7.4 security features not supported; RFC 7817 leaves the choice of code open.
+                raise HopFailure(reply(454, "4.7.4", f"{self._hop.host} does not offer STARTTLS, which is required"))
+            return False
+        answer = await self._command(b"STARTTLS", upgrade=True)
+        if answer.positive:
+            return True
+        if must:
+            raise HopFailure(Reply(454, "4.7.5", answer.lines), said=True)
+        return False
+
+    async def _log_in(self, offers: Offers) -> None:
+        login = self._hop.login
+        if login is None:
+            return
+        if "AUTH" not in offers:
+            raise HopFailure(reply(454, "4.7.0", f"{self._hop.host} does not offer AUTH, which the route asks for"))
+        self._transcript.add("C", f"AUTH (as {login.name}) ***")
+        try:
+            answer = await self.client.login(login.name, login.password)
+        except aiosmtplib.SMTPResponseException as error:
+            # RFC 4954 §6: our configuration may be at fault, so the message waits rather than bounces.
+            refused = self._heard(error.code, error.message)
+            raise HopFailure(Reply(454, "4.7.8", refused.lines), said=True) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise self._failed("4.7.0", error) from error
+        self._heard(answer.code, answer.message)
+
+    async def _command(self, *words: bytes, upgrade: bool = False) -> Reply:
+        self._transcript.add("C", b" ".join(words).decode("ascii"))
+        client = self.client
+        try:
+            if upgrade:
+                client.last_ehlo_response = aiosmtplib.SMTPResponse(250, "hop\nSTARTTLS")
+                host = self._hop.host.strip("[]")
+                answer = await client.starttls(tls_context=self._context, server_hostname=host)
+            else:
+                answer = await client.execute_command(*words)
+        except aiosmtplib.SMTPResponseException as error:
+            return self._heard(error.code, error.message)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise self._failed("4.7.5" if upgrade else "4.4.2", error, tls=upgrade) from error
+        return self._heard(answer.code, answer.message)
+
+    def _heard(self, code: int, message: str) -> Reply:
+        if code == -1:  # aiosmtplib's word for what is no reply
+            code, message = 451, f"4.5.0 {message}"
+        answer = printable(parse_reply(code, message.split("\n")))
+        self._transcript.reply(answer)
+        return answer
+
+    def _refused(self, error: aiosmtplib.SMTPResponseException) -> HopFailure:
+        return HopFailure(self._heard(error.code, error.message), said=True)
+
+    def _failed(self, enhanced: str, error: Exception, *, tls: bool = False) -> HopFailure:
+        why = _reason(error)
+        self._transcript.add("!", why)
+        broken = tls and not isinstance(error, ConnectionRefusedError)
+        return HopFailure(reply(451, enhanced, f"{self._hop.host} ({self._hop.place}): {why}"), tls=broken)
+
+    def _hand_over(self, offers: Offers, *, secured: bool) -> Connection:
+        client = self.client
+        transport = client.transport
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            raise HopFailure(reply(451, "4.4.2", f"{self._hop.host}: connection lost"))
+        shown = ""
+        if secured:
+            cipher = transport.get_extra_info("cipher") or ("", "", 0)
+            shown = f"{cipher[1]} {cipher[0]}"
+            self._transcript.add("!", f"TLS: {shown}")
+        connection = Connection(
+            self._hop, offers, self._transcript, tls=shown, verified=secured and self._tls.level == "verified"
+        )
+        connection.take_over(transport)
+        client.protocol = None  # the connection is ours now: closing the client must not close it
+        client.transport = None
+        return connection
+
+
+def _context(tls: TlsPolicy) -> ssl.SSLContext:
+    """The context of a level: a given one verifies; otherwise anyone's certificate will do (RFC 7435)."""
+    if tls.level == "verified" and tls.context is not None:
+        return tls.context
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.level == "verified":
+        context.load_default_certs()
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {error.verify_message}"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join((text or type(error).__name__).split())

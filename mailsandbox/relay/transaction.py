@@ -1,0 +1,272 @@
+"""One mail transaction as the client says it: MAIL, RCPT, DATA or BDAT, pipelined where offered. Sans-I/O.
+
+Invariants: the message's octets are sent as they are, made transparent for DATA (RFC 5321 §4.5.2) and untouched for
+BDAT (RFC 3030); every recipient has exactly one result in the end; a message whose end was sent but not answered is a
+possible duplicate (RFC 1047). Knows neither sockets nor time, nor why the octets are what they are.
+
+    commands -> drain() -> [Sent(octets, as shown)]       the driver writes them
+    replies  -> feed(reply)                                in the order of the commands (RFC 2920 §3.1)
+    trouble  -> lost(why)                                  connection gone, or a deadline passed
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from mailsandbox.smtp.data import CRLF, END_OF_DATA, bdat_chunks, dot_stuff
+from mailsandbox.smtp.replies import Reply, reply
+
+PIPELINED_CHUNK: Final = 64 * 1024  # octets; a message up to this size is worth sending before RCPT is answered
+CHUNK: Final = 1 << 20  # octets of one BDAT; large enough not to matter, small enough to hear an early refusal
+
+
+class Sent(NamedTuple):
+    """What is to be written, and how the transcript shows it ("": not at all)."""
+
+    octets: bytes | memoryview
+    shown: str
+
+
+class Stage(Enum):
+    """What the next reply answers; the driver takes its deadline from it (RFC 5321 §4.5.3.2)."""
+
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    CHUNK = auto()  # BDAT without LAST
+    END = auto()  # the end of data, or BDAT with LAST
+    RSET = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What is to be sent: command lines without CRLF, and the octets."""
+
+    mail: bytes
+    recipients: Sequence[bytes]
+    octets: bytes
+    bdat: bool = False
+    lmtp: bool = False
+    pipelining: bool = False
+
+
+@dataclass(slots=True)
+class _Expected:
+    """A reply that is due. `index` names the recipient, for RCPT, and for LMTP's reply to the end of data."""
+
+    stage: Stage
+    index: int = -1
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The conversation. `reusable` in the end: the connection is ready for another MAIL."""
+
+    load: Mail
+    results: list[Reply | None] = field(default_factory=list)
+    uncertain: set[int] = field(default_factory=set)  # recipients whose copy may have been accepted
+    octets_sent: bool = False  # the whole message, with its end
+    shutting: bool = False  # 421: the server closes the connection (RFC 5321 §3.8)
+    reusable: bool = False
+    _due: deque[_Expected] = field(default_factory=deque)
+    _out: list[Sent] = field(default_factory=list)
+    _accepted: list[int] = field(default_factory=list)
+    _next_recipient: int = 0
+    _mail_open: bool = False  # the server holds a reverse-path: RSET before the next MAIL
+    _data_asked: bool = False
+    _data_failed: bool = False
+
+    def __post_init__(self) -> None:
+        """Say what can be said before the first reply."""
+        load = self.load
+        self.results = [None] * len(load.recipients)
+        self._say(load.mail, Stage.MAIL)
+        if not load.pipelining:
+            return
+        while self._next_recipient < len(load.recipients):
+            self._say_recipient()
+        # RFC 2920 §3.1: DATA must be the last command of a group. A BDAT may be pipelined with its octets
+        # (RFC 3030 §2); a long one waits until it is known that somebody wants it.
+        if not load.bdat:
+            self._say(b"DATA", Stage.DATA)
+            self._data_asked = True
+        elif len(load.octets) <= PIPELINED_CHUNK and not load.lmtp:  # LMTP: how many replies will come is not known yet
+            self._say_chunks()
+
+    @property
+    def stage(self) -> Stage:
+        """What the next reply answers."""
+        return self._due[0].stage if self._due else Stage.DONE
+
+    @property
+    def done(self) -> bool:
+        """Nothing more to say and no reply due."""
+        return not self._due
+
+    def drain(self) -> list[Sent]:
+        """Take what is to be written now."""
+        out, self._out = self._out, []
+        return out
+
+    def feed(self, answer: Reply) -> None:
+        """The next reply."""
+        expected = self._due.popleft()
+        # RFC 5321 §3.8, §4.2.2: 421 may answer any command; the server then closes.
+        if answer.code == 421:
+            self.shutting = True
+        match expected.stage:
+            case Stage.MAIL:
+                self._on_mail(answer)
+            case Stage.RCPT:
+                self._on_recipient(expected.index, answer)
+            case Stage.DATA:
+                self._on_data(answer)
+            case Stage.CHUNK:
+                self._on_chunk(answer)
+            case Stage.END:
+                self._on_end(expected.index, answer)
+            case Stage.RSET:
+                self.reusable = answer.positive
+                return
+        if self.shutting:
+            self._shut(answer)
+        elif not self._due:
+            self._go_on()
+
+    def lost(self, why: str) -> None:
+        """The connection is gone, or an answer did not come in time: settle what is open."""
+        # RFC 5321 §4.5.4.1, RFC 1047: without an answer to the end of data the message may have been accepted.
+        if self.octets_sent and not self._data_failed:
+            self.uncertain = {index for index in self._accepted if self.results[index] is None}
+        # RFC 3463 §3.5: X.4.2 bad connection.
+        self._settle_open(reply(451, "4.4.2", why))
+        self._due.clear()
+        self._out.clear()
+        self.reusable = False
+
+    # What is said
+
+    def _say(self, line: bytes, stage: Stage, *, index: int = -1) -> None:
+        self._out.append(Sent(line + CRLF, line.decode("utf-8", "backslashreplace")))
+        self._due.append(_Expected(stage, index))
+
+    def _say_recipient(self) -> None:
+        index = self._next_recipient
+        self._next_recipient += 1
+        self._say(self.load.recipients[index], Stage.RCPT, index=index)
+
+    def _say_chunks(self) -> None:
+        self._data_asked = True
+        for command, chunk in bdat_chunks(self.load.octets, CHUNK):
+            self._out.append(Sent(command, command.decode("ascii").rstrip()))
+            self._out.append(Sent(chunk, f"[{len(chunk)} octets of message data]"))
+            if b"LAST" in command:
+                self._expect_end()
+            else:
+                self._due.append(_Expected(Stage.CHUNK))
+        self.octets_sent = True
+
+    def _say_octets(self) -> None:
+        octets = self.load.octets
+        stuffed = dot_stuff(octets)
+        self._out.append(Sent(stuffed, f"[{len(octets)} octets of message data]"))
+        # RFC 5321 §4.1.1.4: the CRLF of the last line is part of the content; added where it lacks.
+        end = END_OF_DATA if not octets or octets.endswith(CRLF) else CRLF + END_OF_DATA
+        self._out.append(Sent(end, "."))
+        self.octets_sent = True
+        self._expect_end()
+
+    def _expect_end(self) -> None:
+        if not self.load.lmtp:
+            self._due.append(_Expected(Stage.END))
+            return
+        # RFC 2033 §4.2: one reply for each recipient that was accepted, in order.
+        self._due.extend(_Expected(Stage.END, index) for index in self._accepted)
+
+    # What is heard
+
+    def _on_mail(self, answer: Reply) -> None:
+        if answer.positive:
+            self._mail_open = True
+        else:
+            self._settle_open(answer)
+
+    def _on_recipient(self, index: int, answer: Reply) -> None:
+        if answer.positive:
+            # After a refused MAIL a server that says 250 to RCPT is out of step; the refusal stands.
+            if self.results[index] is None:
+                self._accepted.append(index)
+        elif self.results[index] is None:
+            self.results[index] = answer
+
+    def _on_data(self, answer: Reply) -> None:
+        if 300 <= answer.code < 400:
+            if self._accepted:
+                self._say_octets()
+            else:
+                # RFC 2920 §3.1: 354 although no recipient was accepted: an empty message ends it.
+                self._data_failed = True
+                self._out.append(Sent(END_OF_DATA, "."))
+                if not self.load.lmtp:
+                    self._due.append(_Expected(Stage.END))
+        else:
+            self._data_failed = True
+            self._settle_accepted(answer)
+
+    def _on_chunk(self, answer: Reply) -> None:
+        if not answer.positive and not self._data_failed:
+            self._data_failed = True
+            self._settle_accepted(answer)
+
+    def _on_end(self, index: int, answer: Reply) -> None:
+        # The transaction is over. RFC 3030 §2: after a BDAT that failed it is not, until RSET.
+        self._mail_open = self.load.bdat and (self._data_failed or not self._accepted or not answer.positive)
+        if index >= 0:
+            if self.results[index] is None:
+                self.results[index] = answer
+        elif not self._data_failed:
+            self._settle_accepted(answer)
+
+    def _go_on(self) -> None:
+        """All that was said has been answered: say the next thing."""
+        if self._mail_open and not self._data_asked and not self._data_failed:
+            if self._next_recipient < len(self.load.recipients):
+                self._say_recipient()
+                return
+            if self._accepted:
+                if self.load.bdat:
+                    self._say_chunks()
+                else:
+                    self._data_asked = True
+                    self._say(b"DATA", Stage.DATA)
+                return
+        self._finish()
+
+    def _finish(self) -> None:
+        self._settle_open(reply(451, "4.5.0", "the server said nothing about this recipient"))
+        if self._mail_open:
+            # RFC 5321 §4.1.1.5: a reverse-path is pending; the next MAIL would be answered 503.
+            self._mail_open = False
+            self._say(b"RSET", Stage.RSET)
+        elif not self._out:
+            self.reusable = True
+
+    def _shut(self, answer: Reply) -> None:
+        """421: what is open has had its answer, transient."""
+        self._settle_open(answer)
+        self._due.clear()
+        self._out.clear()
+        self.reusable = False
+
+    def _settle_accepted(self, answer: Reply) -> None:
+        for index in self._accepted:
+            if self.results[index] is None:
+                self.results[index] = answer
+
+    def _settle_open(self, answer: Reply) -> None:
+        for index, result in enumerate(self.results):
+            if result is None:
+                self.results[index] = answer
