@@ -8,7 +8,6 @@ the refusing reply out. Whether the order of commands allows it is the transacti
 """
 
 import re
-from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +19,9 @@ MAX_SIZE_DIGITS: Final = 20  # RFC 1870 §3
 MAX_ENVID: Final = 100  # characters, RFC 3461 §4.4
 MAX_ORCPT: Final = 500  # characters, RFC 3461 §4.2
 
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?\Z")  # RFC 5321 §4.1.2
+_PARAMETER: Final = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\ud7ff\ue000-\U0010ffff]+))?\Z"
+)  # RFC 5321 §4.1.2
 _BY: Final = re.compile(r"([+-]?[0-9]{1,9});([NR])(T?)\Z", re.IGNORECASE)  # RFC 2852 §4
 _ORCPT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*);(.+)\Z")  # RFC 3461 §4.2: addr-type ";" xtext
 _BDAT: Final = re.compile(rb"([0-9]{1,20})(?: +(LAST))?[ \t]*\Z", re.IGNORECASE)  # RFC 3030 §2
@@ -72,7 +73,7 @@ def split_parameters(text: str) -> dict[str, str] | Reply:
     return given
 
 
-def parse_mail(text: str, *, offered: Container[str], limit: int | None) -> MailParameters | Reply:
+def parse_mail(text: str, *, offered: Offers, limit: int | None) -> MailParameters | Reply:
     """The parameters after MAIL's path. `offered`: EHLO keywords of this session; `limit`: largest message."""
     if not text:
         return _NO_MAIL_PARAMETERS
@@ -110,7 +111,7 @@ _EXTENSION_OF_MAIL: Final = {
 }
 
 
-def _check_mail(keyword: str, value: str, offered: Container[str], limit: int | None) -> Reply | None:
+def _check_mail(keyword: str, value: str, offered: Offers, limit: int | None) -> Reply | None:
     match keyword:
         case "SIZE":
             if not (value.isdecimal() and value.isascii() and len(value) <= MAX_SIZE_DIGITS):
@@ -137,7 +138,7 @@ def _check_mail(keyword: str, value: str, offered: Container[str], limit: int | 
     return None
 
 
-def _check_body(value: str, offered: Container[str]) -> Reply | None:
+def _check_body(value: str, offered: Offers) -> Reply | None:
     if value in ("7BIT", "8BITMIME"):
         return None
     if value != "BINARYMIME":
@@ -148,18 +149,18 @@ def _check_body(value: str, offered: Container[str]) -> Reply | None:
     return None
 
 
-def _check_by(value: str, offered: Container[str]) -> Reply | None:
+def _check_by(value: str, offered: Offers) -> Reply | None:
     match = _BY.match(value)
     if match is None or (match[2].upper() == "R" and int(match[1]) <= 0):
         # RFC 2852 §4: by-mode R asks for return, which needs time that is left.
         return reply(501, "5.5.4", "BY is seconds;N or seconds;R with more than 0 seconds, T for trace (RFC 2852 §4)")
-    minimum = offered.parameters("DELIVERBY") if isinstance(offered, Offers) else []
+    minimum = offered.parameters("DELIVERBY")
     if minimum and match[2].upper() == "R" and int(match[1]) < int(minimum[0]):
         return reply(555, "5.4.7", f"Delivery within {int(match[1])} seconds can not be promised (RFC 2852 §4)")
     return None
 
 
-def parse_rcpt(text: str, *, offered: Container[str], smtputf8: bool = False) -> RcptParameters | Reply:
+def parse_rcpt(text: str, *, offered: Offers, smtputf8: bool = False) -> RcptParameters | Reply:
     """The parameters after RCPT's path. `smtputf8`: whether MAIL asked for it, so that ORCPT may be UTF-8."""
     if not text:
         return _NO_RCPT_PARAMETERS

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_REPLY_LINE: Final = 512  # octets with CRLF, RFC 5321 §4.5.3.1.5
+_SHORT: Final = 490  # octets of text that fit into such a line with both codes
 
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3}) ?")
 
@@ -41,15 +42,44 @@ class Reply:
         """5yz: will not become better."""
         return self.code >= 500
 
-    def encode(self) -> bytes:
-        """Wire form with CRLF; every line but the last has a hyphen after the code (RFC 5321 §4.2.1)."""
+    def encode(self, *, utf8: bool = False) -> bytes:
+        """Wire form with CRLF; every line but the last has a hyphen after the code (RFC 5321 §4.2.1).
+
+        Reply text is ASCII unless the client asked for SMTPUTF8 (RFC 5321 §4.2, RFC 6531 §3.7.4.1), and no line is
+        longer than 512 octets (RFC 5321 §4.5.3.1.5): what is longer goes on in another line.
+        """
         prefix = f"{self.enhanced} " if self.enhanced else ""
-        rows = [f"{self.code}-{prefix}{line}\r\n" for line in self.lines[:-1]]
-        rows.append(f"{self.code} {prefix}{self.lines[-1] if self.lines else ''}\r\n")
-        return "".join(rows).encode("utf-8", "surrogateescape")
+        if len(self.lines) == 1 and len(self.lines[0]) < _SHORT and self.lines[0].isascii():
+            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode("ascii")
+        texts = [piece for line in self.lines for piece in _pieces(line, utf8=utf8)] or [b""]
+        code, before = b"%d" % self.code, prefix.encode("ascii")
+        rows = [b"".join((code, b"-", before, text, b"\r\n")) for text in texts[:-1]]
+        rows.append(b"".join((code, b" ", before, texts[-1], b"\r\n")))
+        return b"".join(rows)
 
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced + ' ' if self.enhanced else ''}{self.text}"
+
+
+def _pieces(line: str, *, utf8: bool) -> list[bytes]:
+    """One line of text as octets, in as many pieces as the length asks for."""
+    octets = line.encode("utf-8", "surrogateescape") if utf8 else _ascii(line)
+    if len(octets) <= _SHORT:
+        return [octets]
+    pieces = []
+    while len(octets) > _SHORT:
+        cut = octets.rfind(b" ", 1, _SHORT)
+        if cut < 0:
+            cut = _SHORT
+            while utf8 and octets[cut] & 0xC0 == 0x80:  # not within a character
+                cut -= 1
+        pieces.append(octets[:cut])
+        octets = octets[cut:].removeprefix(b" ")
+    return [*pieces, octets]
+
+
+def _ascii(line: str) -> bytes:
+    return line.replace("§", "section ").encode("ascii", "backslashreplace")
 
 
 def reply(code: int, enhanced: str, *lines: str) -> Reply:

@@ -1,0 +1,148 @@
+"""The end of data: from octets and an envelope to a message that may be handed over, or the refusing reply.
+
+Order: loop count (RFC 5321 §6.3), what a submission server completes (RFC 6409 §8), the receive gate of `encoding`,
+our Received field (RFC 5321 §4.4). Invariant: the content is changed only where the gate says so (`normalize`) and
+where a submission's Bcc is removed; fields that we add go before it, into the trace.
+"""
+
+import hashlib
+import re
+from typing import Final
+
+from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, judge_received
+from mailsandbox.journey.model import Accepted, TranscriptLine
+from mailsandbox.message.findings import Finding
+from mailsandbox.message.trace import count_received, format_date, received_field
+from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.replies import Reply, reply
+from mailsandbox.submit.model import Incoming, ListenerSpec
+from mailsandbox.submit.transaction import Client, Transaction, protocol_word
+
+_HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
+_MAX_HEADER: Final = 1 << 20  # octets looked at for the fields a submission must have
+_FIELD_NAME: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
+_BCC: Final = re.compile(rb"^bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)*", re.MULTILINE | re.IGNORECASE)
+
+
+class Gate:
+    """What one listener does with every message at the end of data."""
+
+    def __init__(self, spec: ListenerSpec) -> None:
+        self._spec = spec
+        self._mode = ReceiveMode(spec.mode)
+
+    def judge(
+        self, octets: bytes, transaction: Transaction, *, offers: Offers
+    ) -> tuple[bytes, list[Finding]] | tuple[Reply, list[Finding]]:
+        """The octets to go on with, or the refusal; and what was found either way."""
+        findings = [Finding("tolerated-syntax", "RFC 5321 §4.1", remark) for remark in transaction.remarks]
+        if (received := count_received(octets)) >= self._spec.limits.received_fields:
+            refusal = reply(554, "5.4.6", f"Routing loop: {received} Received fields (RFC 5321 §6.3)")
+            findings.append(Finding("routing-loop", "RFC 5321 §6.3", refusal.text, enhanced="5.4.6", fatal=True))
+            return refusal, findings
+        verdict = judge_received(
+            octets,
+            mode=self._mode,
+            declared_body=transaction.parameters.body,
+            smtputf8=transaction.parameters.smtputf8,
+            offers=offers,
+            via_bdat=transaction.chunks > 0,
+        )
+        findings.extend(verdict.findings)
+        match verdict:
+            case Accept():
+                return octets, findings
+            case Convert(octets=normalized):
+                return normalized, findings
+            case Refuse(reply=refusal):
+                return refusal, findings
+
+    def admit(
+        self,
+        octets: bytes,
+        findings: list[Finding],
+        transaction: Transaction,
+        *,
+        client: Client,
+        queue_id: str,
+        session_id: str,
+        now: float,
+    ) -> Incoming:
+        """The message as it is handed over. Its transcript is filled in by `with_transcript`."""
+        spec = self._spec
+        added = b""
+        if spec.submission:
+            octets, added = _complete(octets, findings, transaction, spec=spec, queue_id=queue_id, now=now)
+        word = protocol_word(spec, client, transaction)
+        recipients = list(transaction.recipients)
+        trace = received_field(
+            helo=client.helo,
+            peer=client.address or "127.0.0.1",
+            by=spec.hostname,
+            protocol=word,
+            queue_id=queue_id,
+            at=now,
+            # RFC 5321 §7.2: naming one of several would tell each of the others.
+            recipient=recipients[0] if len(recipients) == 1 else "",
+            tls=client.tls,
+        )
+        accepted = Accepted(
+            site=spec.site,
+            queue_id=queue_id,
+            at=now,
+            session_id=session_id,
+            peer=client.peer,
+            helo=client.helo,
+            protocol=word,
+            tls=client.tls,
+            envelope=transaction.record(),
+            octets=len(octets),
+            sha256=hashlib.sha256(octets).hexdigest(),
+            findings=findings,
+            transcript=[],
+        )
+        done = reply(250, "2.0.0", f"Ok: queued as {queue_id}")
+        return Incoming(queue_id, transaction.envelope(), octets, trace + added, accepted, done)
+
+
+def add_transcript(incoming: Incoming, lines: list[TranscriptLine]) -> None:
+    """Put the session's lines into the record, and the reply that follows once the message is durable."""
+    at = lines[-1].at if lines else 0.0
+    incoming.accepted.transcript.extend(lines)
+    incoming.accepted.transcript.append(TranscriptLine(at, "S", str(incoming.reply)))
+
+
+def _complete(
+    octets: bytes, findings: list[Finding], transaction: Transaction, *, spec: ListenerSpec, queue_id: str, now: float
+) -> tuple[bytes, bytes]:
+    """RFC 6409 §8: the octets without Bcc, and the fields that the author's program left to us."""
+    header_end = _header_end(octets)
+    header = octets[:header_end]
+    names = {name.lower() for name in _FIELD_NAME.findall(header)}
+    added = []
+    if b"date" not in names:
+        added.append(f"Date: {format_date(now)}\r\n")  # RFC 6409 §8.2
+    if b"message-id" not in names:
+        added.append(f"Message-ID: <{queue_id}@{spec.hostname}>\r\n")  # RFC 6409 §8.3
+    if b"from" not in names and transaction.reverse_path:
+        added.append(f"From: <{transaction.reverse_path}>\r\n")  # RFC 5322 §3.6: the other field that must be there
+    findings.extend(
+        Finding("completed", "RFC 6409 §8", f"added {field.partition(':')[0]}, which was missing") for field in added
+    )
+    if added and not names and not octets.startswith((b"\r\n", b"\n")):
+        added.append("\r\n")  # a body without any header: the fields must not run into its first line
+    if b"bcc" in names:
+        # RFC 5322 §3.6.3: the line is removed where the message is submitted; the envelope still knows.
+        octets = b"".join((_BCC.sub(b"", header), memoryview(octets)[header_end:]))
+        findings.append(Finding("bcc-removed", "RFC 5322 §3.6.3", "removed the Bcc field"))
+    return octets, "".join(added).encode("utf-8", "surrogateescape")
+
+
+def _header_end(octets: bytes) -> int:
+    """Where the last field's line ends; 0 where the message begins with its body."""
+    if octets.startswith((b"\r\n", b"\n")):
+        return 0
+    end = _HEADER_END.search(octets, 0, _MAX_HEADER)
+    if end is None:
+        return len(octets) if len(octets) <= _MAX_HEADER else 0
+    return octets.index(b"\n", end.start()) + 1

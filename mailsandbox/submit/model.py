@@ -1,0 +1,144 @@
+"""Values of the SMTP server: what a listener is, what it hands over, and what it is given to work with.
+
+Knows no socket and no library; `conversation` decides with these, `connection` and `listener` act.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from mailsandbox.clock import Clock, SystemClock
+from mailsandbox.faults import Faults
+from mailsandbox.journey.model import Accepted
+from mailsandbox.journey.sessions import SessionLog
+from mailsandbox.message.envelope import Envelope
+from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.replies import Reply
+from mailsandbox.store.credentials import Credentials
+from mailsandbox.submit.spool import Memory
+
+DEFAULT_MESSAGE_OCTETS: Final = 26_214_400  # 25 MiB: what the large providers take
+DEFAULT_OFFERS: Final = (
+    "PIPELINING",
+    f"SIZE {DEFAULT_MESSAGE_OCTETS}",
+    "8BITMIME",
+    "SMTPUTF8",
+    "CHUNKING",
+    "BINARYMIME",
+    "DSN",
+    "STARTTLS",
+)
+
+
+class Kind(StrEnum):
+    """What a listener is for."""
+
+    SMTP = "smtp"  # server to server: RFC 5321
+    SUBMISSION = "submission"  # from the author's client: RFC 6409
+    SUBMISSIONS = "submissions"  # the same in TLS from the first octet: RFC 8314 §3.3
+    LMTP = "lmtp"  # final delivery, one reply per recipient: RFC 2033
+
+
+class Authentication(StrEnum):
+    """Whether AUTH is there."""
+
+    OFF = "off"
+    OFFERED = "offered"
+    REQUIRED = "required"  # 530 5.7.0 to MAIL without it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take of the server. 0 means no limit where it is said so."""
+
+    command_line: int = 512  # octets with CRLF, RFC 5321 §4.5.3.1.4; parameters of extensions come on top
+    auth_line: int = 12_288  # octets, RFC 4954 §4
+    recipients: int = 1_000  # per transaction; RFC 5321 §4.5.3.1.8 asks for 100 at least
+    messages: int = 0  # transactions per session; 0: any number
+    message_octets: int = DEFAULT_MESSAGE_OCTETS  # where SIZE announces none
+    connections: int = 2_000  # of the listener
+    connections_per_peer: int = 1_000  # 0: any number
+    command_seconds: float = 300.0  # between two reads, RFC 5321 §4.5.3.2.7
+    message_seconds: float = 3_600.0  # from DATA to its end, however busy the client
+    unknown_commands: int = 10  # then the connection is closed; aiosmtpd has 5
+    errors: int = 100  # refused commands of one session; Postfix has a hard limit of 20, a sandbox sees more
+    auth_failures: int = 5
+    greeting_delay: float = 0.0  # seconds in which a client that talks first is found out
+    received_fields: int = 100  # RFC 5321 §6.3: loop detection
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSpec:
+    """One listener. `service` is its name in the ready file, "alpha.smtp"."""
+
+    service: str
+    kind: Kind = Kind.SMTP
+    site: str = "alpha"
+    domain: str = "alpha.test"  # completes addresses without one: <Postmaster>
+    hostname: str = "mx.alpha.test"
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    socket: str = ""  # path of a UNIX socket, instead of host and port
+    offers: Offers = field(default_factory=lambda: Offers.parse(DEFAULT_OFFERS))
+    mode: str = "lenient"  # strict | lenient | normalize
+    limits: Limits = field(default_factory=Limits)
+    authentication: Authentication = Authentication.OFFERED
+    auth_needs_tls: bool = False  # 538 5.7.11 without; real servers say true, a sandbox on loopback need not
+    tls_required: bool = False  # 530 5.7.0 to MAIL without TLS
+    enhanced_codes: bool = True  # ENHANCEDSTATUSCODES, RFC 2034
+    verify: bool = True  # VRFY
+    expand: bool = True  # EXPN
+    check_sender: bool = True  # submission: the reverse-path is the login's own
+    greylist: float = 0.0  # seconds a new triplet waits; 0: off
+    xclient_peers: tuple[str, ...] = ()  # networks that may use XCLIENT
+    proxy_peers: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header
+
+    @property
+    def submission(self) -> bool:
+        """Whether clients are authors' programs, for whom the message is completed (RFC 6409)."""
+        return self.kind in (Kind.SUBMISSION, Kind.SUBMISSIONS)
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether harmless breaches of syntax pass with a remark."""
+        return self.mode != "strict"
+
+    @property
+    def max_octets(self) -> int:
+        """Largest message."""
+        return self.offers.size or self.limits.message_octets
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One accepted message, to be made durable. `octets`: un-stuffed content; `trace`: fields that go before it.
+
+    `reply` is what the client shall be told when it is; the transcript in `accepted` ends with it.
+    """
+
+    queue_id: str
+    envelope: Envelope
+    octets: bytes
+    trace: bytes
+    accepted: Accepted
+    reply: Reply
+
+
+@dataclass(slots=True)
+class SubmitContext:
+    """What the listeners of a site share. `accept` returns when the message is durable, or raises StoreError or
+    QueueError, which the client sees as 452 4.3.1; its reply goes to the client.
+    """
+
+    accept: Callable[[Incoming], Awaitable[Reply]]
+    new_id: Callable[[], str]
+    check_recipient: Callable[[str], Reply | None] = lambda address: None
+    credentials: Credentials = field(default_factory=Credentials)
+    sessions: SessionLog = field(default_factory=SessionLog)
+    faults: Faults = field(default_factory=Faults)
+    clock: Clock = field(default_factory=SystemClock)
+    tls: ssl.SSLContext | None = None
+    memory: Memory = field(default_factory=Memory)  # one for the whole process bounds all listeners together
+    run_queue: Callable[[str], bool] | None = None  # ETRN: starts the queue for a domain; False: nothing waits there

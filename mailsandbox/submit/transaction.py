@@ -1,0 +1,223 @@
+"""One mail transaction: MAIL, RCPT, then DATA or BDAT (RFC 5321 §3.3, RFC 3030 §2), decided without a socket.
+
+                MAIL                RCPT                     DATA            end of data
+    no transaction ──▶ sender ──▶ sender and recipients ──▶ receiving ──▶ no transaction
+                                        │      BDAT ▲ │ LAST ▲
+                                        └──────────▶ chunks ──┘
+
+Commit point: none here. A transaction dies with RSET, EHLO, the connection, or the end of data; nothing of it lasts
+until the message is handed over. Knows who asks (`Client`) and what the listener is; judges no octet of the message.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mailsandbox.journey.model import EnvelopeRecord
+from mailsandbox.message.envelope import Envelope, Recipient, domain_of
+from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.parameters import MailParameters, parse_mail, parse_rcpt
+from mailsandbox.smtp.paths import BadPath, Path, parse_path
+from mailsandbox.smtp.replies import Reply, reply
+from mailsandbox.submit.model import Authentication, ListenerSpec
+
+
+@dataclass(slots=True)
+class Client:
+    """Who is on the other side, as far as it is known by now."""
+
+    address: str  # IP address, "" on a UNIX socket
+    port: int = 0
+    helo: str = ""
+    extended: bool = False
+    tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384", or ""
+    login: str = ""
+    name: str = ""  # as XCLIENT says
+
+    @property
+    def peer(self) -> str:
+        """ "127.0.0.1:4711", or "unix"."""
+        if not self.address:
+            return "unix"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What MAIL and RCPT have said so far."""
+
+    reverse_path: str
+    parameters: MailParameters
+    recipients: dict[str, Recipient] = field(default_factory=dict)
+    rcpt_given: dict[str, dict[str, str]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    chunks: int = 0  # BDAT commands so far
+    broken: bool = False  # a chunk was refused: the rest is refused too
+
+    def envelope(self) -> Envelope:
+        """The envelope as it was declared."""
+        parameters = self.parameters
+        return Envelope(
+            self.reverse_path,
+            tuple(self.recipients.values()),
+            body=parameters.body,
+            smtputf8=parameters.smtputf8,
+            ret=parameters.ret,
+            envid=parameters.envid,
+            require_tls=parameters.require_tls,
+            deliver_by=parameters.deliver_by,
+        )
+
+    def record(self) -> EnvelopeRecord:
+        """The same with every parameter as it was on the wire."""
+        return EnvelopeRecord(
+            self.reverse_path, list(self.recipients), dict(self.parameters.given), dict(self.rcpt_given)
+        )
+
+
+def begin(argument: str, *, spec: ListenerSpec, client: Client, offered: Offers) -> Transaction | Reply:
+    """MAIL's argument, from "FROM:" on."""
+    if argument[:5].upper() != "FROM:":
+        return reply(501, "5.5.4", "Syntax: MAIL FROM:<reverse-path> [parameters] (RFC 5321 §4.1.1.2)")
+    read = parse_path(argument[5:], tolerant=spec.tolerant)
+    if isinstance(read, BadPath):
+        # RFC 3463 §3.2: X.1.7 bad sender's mailbox address syntax, X.1.8 bad sender's system address.
+        return reply(553, "5.1.8" if read.in_domain else "5.1.7", f"Bad reverse-path: {read.reason}")
+    path, rest = read
+    if rest and not client.extended:
+        return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
+    parameters = parse_mail(rest, offered=offered, limit=spec.max_octets)
+    if isinstance(parameters, Reply):
+        return parameters
+    if path.internationalized and not parameters.smtputf8:
+        # RFC 6531 §3.5: 550 or 553 to MAIL, 5.6.7.
+        return reply(553, "5.6.7", "Non-ASCII reverse-path needs SMTPUTF8 (RFC 6531 §3.5)")
+    remarks = list(path.remarks)
+    address = _complete(path, spec, remarks)
+    if isinstance(address, Reply):
+        return address
+    if (refusal := _check_login(address, spec, client)) is not None:
+        return refusal
+    return Transaction(address, parameters, remarks=remarks)
+
+
+def _complete(path: Path, spec: ListenerSpec, remarks: list[str]) -> str | Reply:
+    """The address with a domain: RFC 5321 §2.3.5 asks for a fully-qualified one, but for <> and Postmaster."""
+    address = path.address
+    if not address or "@" in address:
+        return address
+    if spec.tolerant or spec.submission or address.lower() == "postmaster":  # RFC 5321 §4.5.1
+        if address.lower() != "postmaster":
+            remarks.append(f"address without domain, completed with {spec.domain} (RFC 5321 §2.3.5)")
+        return f"{address}@{spec.domain}"
+    return reply(553, "5.1.3", "The address has no domain (RFC 5321 §2.3.5)")
+
+
+def _check_login(address: str, spec: ListenerSpec, client: Client) -> Reply | None:
+    """RFC 6409 §6.1: a submission server may check that the login may use the reverse-path."""
+    if not (spec.submission and spec.check_sender and client.login and address):
+        return None
+    login = client.login if "@" in client.login else f"{client.login}@{spec.domain}"
+    local, _, domain = address.lower().rpartition("@")
+    # Subaddresses (RFC 5233) of the login are its own.
+    if login.lower() in (address.lower(), f"{local.partition('+')[0]}@{domain}"):
+        return None
+    return reply(553, "5.7.1", f"{client.login} may not send as <{_shown(address)}> (RFC 6409 §6.1)")
+
+
+def add_recipient(
+    transaction: Transaction,
+    argument: str,
+    *,
+    spec: ListenerSpec,
+    client: Client,
+    offered: Offers,
+    check: Callable[[str], Reply | None],
+) -> Reply:
+    """RCPT's argument, from "TO:" on. `check` has the last word on an address that is well-formed."""
+    if argument[:3].upper() != "TO:":
+        return reply(501, "5.5.4", "Syntax: RCPT TO:<forward-path> [parameters] (RFC 5321 §4.1.1.3)")
+    read = parse_path(argument[3:], tolerant=spec.tolerant)
+    if isinstance(read, BadPath):
+        # RFC 3463 §3.2: X.1.3 bad destination mailbox address syntax, X.1.2 bad destination system address.
+        return reply(553, "5.1.2" if read.in_domain else "5.1.3", f"Bad forward-path: {read.reason}")
+    path, rest = read
+    if not path.address:
+        return reply(553, "5.1.3", "A forward-path is never empty (RFC 5321 §4.1.1.3)")
+    if rest and not client.extended:
+        return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
+    utf8 = transaction.parameters.smtputf8
+    parameters = parse_rcpt(rest, offered=offered, smtputf8=utf8)
+    if isinstance(parameters, Reply):
+        return parameters
+    if path.internationalized and not utf8:
+        # RFC 6531 §3.5: 553 to RCPT, 5.6.7.
+        return reply(553, "5.6.7", "Non-ASCII forward-path needs SMTPUTF8 on MAIL (RFC 6531 §3.5)")
+    address = _complete(path, spec, transaction.remarks)
+    if isinstance(address, Reply):
+        return address
+    if len(transaction.recipients) >= spec.limits.recipients and address not in transaction.recipients:
+        # RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction.
+        return reply(452, "4.5.3", f"Too many recipients, the limit is {spec.limits.recipients}")
+    if (refusal := check(address)) is not None:
+        return refusal
+    transaction.remarks.extend(path.remarks)
+    # The same mailbox twice is answered twice and delivered once, with the parameters it was given first.
+    if address not in transaction.recipients:
+        transaction.recipients[address] = Recipient(address, parameters.notify, parameters.orcpt)
+        if parameters.given:
+            transaction.rcpt_given[address] = parameters.given
+    return _RECIPIENT_OK
+
+
+_RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
+
+
+def may_receive(transaction: Transaction | None, *, spec: ListenerSpec, by_bdat: bool) -> Reply | None:
+    """Whether DATA or BDAT may follow now; the refusal if not."""
+    if transaction is None:
+        return reply(503, "5.5.1", "MAIL first (RFC 5321 §4.1.4)")
+    if not transaction.recipients:
+        # RFC 5321 §3.3: 503 or 554 where there is no recipient; RFC 2033 §4.2: LMTP says 503.
+        if spec.kind == "lmtp":
+            return reply(503, "5.5.1", "No valid recipients (RFC 2033 §4.2)")
+        return reply(554, "5.5.1", "No valid recipients (RFC 5321 §3.3)")
+    if by_bdat:
+        if transaction.broken:
+            return reply(503, "5.5.1", "An earlier chunk was refused: RSET first (RFC 3030 §2)")
+        return None
+    if transaction.chunks:
+        return reply(503, "5.5.1", "DATA and BDAT can not be mixed (RFC 3030 §2)")
+    if transaction.parameters.body == "BINARYMIME":
+        return reply(503, "5.5.1", "BODY=BINARYMIME is sent with BDAT only (RFC 3030 §3)")
+    return None
+
+
+def protocol_word(spec: ListenerSpec, client: Client, transaction: Transaction) -> str:
+    """The `with` of our Received field: RFC 5321 §4.4, RFC 3848, RFC 6531 §4.3."""
+    if spec.kind == "lmtp":
+        base = "LMTP"
+    elif transaction.parameters.smtputf8:
+        base = "SMTP"
+    else:
+        base = "ESMTP" if client.extended else "SMTP"
+    utf8 = "UTF8" if transaction.parameters.smtputf8 else ""
+    extended = client.extended or spec.kind == "lmtp"
+    return f"{utf8}{base}{'S' if client.tls and extended else ''}{'A' if client.login and extended else ''}"
+
+
+def sender_domain(transaction: Transaction) -> str:
+    """Domain of the reverse-path, "" for <>."""
+    return domain_of(transaction.reverse_path)
+
+
+def needs_login(spec: ListenerSpec, client: Client) -> Reply | None:
+    """530 where AUTH or TLS must come first."""
+    if spec.tls_required and not client.tls:
+        return reply(530, "5.7.0", "STARTTLS first (RFC 3207 §4)")
+    if spec.authentication is Authentication.REQUIRED and not client.login:
+        return reply(530, "5.7.0", "AUTH first (RFC 4954 §6)")
+    return None
+
+
+def _shown(text: str) -> str:
+    return text[:100].encode("utf-8", "backslashreplace").decode("utf-8")
