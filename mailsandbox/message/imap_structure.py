@@ -116,7 +116,7 @@ def _shown_type(part: Part, stored: TypedValue | None) -> TypedValue:
 
 def _parameters(parameters: Parameters, *, default_charset: bool = False) -> bytes:
     items = [b"%b %b" % (string(name), string(value)) for name, value in parameters]
-    if default_charset and not any(name.lower() == b"charset" for name, _ in parameters):
+    if default_charset and not any(name.lower().rstrip(b"*") == b"charset" for name, _ in parameters):
         items.append(_DEFAULT_CHARSET)
     return b"(%b)" % b" ".join(items) if items else NIL
 
