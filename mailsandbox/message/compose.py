@@ -58,20 +58,20 @@ def compose(
     *,
     sender: str,
     to: Sequence[str],
-    message_id: str,
     date: float,
+    message_id: str = "",
     cc: Sequence[str] = (),
     reply_to: str = "",
     subject: str = "",
-    text: str | None = None,
-    html: str | None = None,
+    text: str = "",
+    html: str = "",
     attachments: Sequence[Attached] = (),
     headers: Mapping[str, str] | None = None,
     body_encoding: BodyEncoding = BodyEncoding.EIGHT_BIT,
 ) -> bytes:
     """The message. Addresses are "local@domain" or "Name <local@domain>"; `date` is in POSIX seconds.
 
-    `message_id` has its angle brackets. An attachment with a `content_id` goes beside the HTML (RFC 2387). Raises
+    `message_id` has its angle brackets; without one the field is left to the submission server (RFC 6409 §8.3). An attachment with a `content_id` goes beside the HTML (RFC 2387). Raises
     ValueError for what cannot be an address, a media type or a field's name.
     """
     fields = [
@@ -81,7 +81,7 @@ def compose(
         _field("Reply-To", _addresses([reply_to])) if reply_to else "",
         _field("Subject", encode_header_text(_one_line(subject))),
         _field("Date", format_date(date)),
-        _field("Message-ID", _one_line(message_id)),
+        _field("Message-ID", _one_line(message_id)) if message_id else "",
     ]
     for name, value in (headers or {}).items():
         if not _FIELD_NAME.fullmatch(name):
@@ -99,13 +99,13 @@ class _Body:
         self._encoding = encoding
         self._seed = seed
 
-    def build(self, text: str | None, html: str | None, attachments: Sequence[Attached]) -> bytes:
-        shown = [item for item in attachments if item.content_id and html is not None]
+    def build(self, text: str, html: str, attachments: Sequence[Attached]) -> bytes:
+        shown = [item for item in attachments if item.content_id and html]
         files = [item for item in attachments if item not in shown]
         entities: list[bytes] = []
-        if text is not None or html is None:
-            entities.append(self._text(text or "", "plain"))
-        if html is not None:
+        if text or not html:
+            entities.append(self._text(text, "plain"))
+        if html:
             page = self._text(html, "html")
             entities.append(self._multipart("related", [page, *map(self._file, shown)]) if shown else page)
         # RFC 2046 §5.1.4: the plainest first.
