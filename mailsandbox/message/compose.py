@@ -63,16 +63,17 @@ def compose(
     cc: Sequence[str] = (),
     reply_to: str = "",
     subject: str = "",
-    text: str = "",
-    html: str = "",
+    text: str | None = None,
+    html: str | None = None,
     attachments: Sequence[Attached] = (),
     headers: Mapping[str, str] | None = None,
     body_encoding: BodyEncoding = BodyEncoding.EIGHT_BIT,
 ) -> bytes:
     """The message. Addresses are "local@domain" or "Name <local@domain>"; `date` is in POSIX seconds.
 
-    `message_id` has its angle brackets; without one the field is left to the submission server (RFC 6409 §8.3). An attachment with a `content_id` goes beside the HTML (RFC 2387). Raises
-    ValueError for what cannot be an address, a media type or a field's name.
+    `message_id` has its angle brackets; without one the field is left to the submission server (RFC 6409 §8.3). An
+    attachment with a `content_id` goes beside the HTML (RFC 2387). Raises ValueError for what cannot be an address, a
+    media type or a field's name.
     """
     fields = [
         _field("From", _addresses([sender])),
@@ -88,7 +89,7 @@ def compose(
             raise ValueError(f"{name!r} cannot be the name of a header field (RFC 5322 §2.2)")
         fields.append(_field(name, encode_header_text(_one_line(value))))
     fields.append("MIME-Version: 1.0\r\n")
-    body = _Body(body_encoding, seed=f"{message_id}\0{date}").build(text, html, attachments)
+    body = _Body(body_encoding, seed=f"{message_id}\0{date}").build(text or "", html or "", attachments)
     return "".join(fields).encode("utf-8", "replace") + body
 
 
