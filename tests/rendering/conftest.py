@@ -45,7 +45,7 @@ def imap_list() -> Callable[[bytes], list]:
 
 
 def _corpus() -> list[Path]:
-    places = [os.environ.get("MAILSANDBOX_CORPUS", ""), Path(__file__).resolve().parents[3] / "shared" / "corpus"]
+    places = [os.environ.get("MAIL_CORPUS", ""), Path(__file__).resolve().parents[3] / "shared" / "corpus"]
     for place in places:
         if place and (root := Path(place)).is_dir():
             return sorted(root.rglob("*.eml"))
