@@ -4,7 +4,8 @@ All comparing is of decoded texts that went through `casemap` (RFC 9051 §6.4.4,
 anywhere. What the index has not yet written is looked at in memory.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from mailsandbox.database.tx import Tx
@@ -20,6 +21,7 @@ _FIELDS: Final = {
     "to": "coalesce(c.to_key, c.to_list)",
     "cc": "coalesce(c.cc_key, c.cc_list)",
 }
+_FOLD: Final = re.compile(r"\r\n(?=[ \t])")
 _TEXTS: Final = {"header": ("t.header",), "body": ("t.body",), "text": ("t.header", "t.body")}
 
 
@@ -53,6 +55,8 @@ def search_mailbox(
     found = {row[0] for row in tx.execute(sql, (mailbox_key, *[wanted] * len(columns)))}
     positions = [0 if column == "t.header" else 1 for column in columns]
     hits = [key for key, texts in pending.items() if any(wanted in texts[position] for position in positions)]
+    if scope != "body":
+        found |= {uid for uid, _ in _traces_with(tx, mailbox_key, wanted)}
     return found | _showing(tx, mailbox_key, hits)
 
 
@@ -67,6 +71,7 @@ def _search_field(
     rows = tx.execute(sql, (mailbox_key, f"{field}:", wanted))
     found = {uid for uid, header in rows if in_field(header, field, wanted)}
     hits = [key for key, (header, _) in pending.items() if in_field(header, field, wanted)]
+    found |= {uid for uid, trace in _traces_with(tx, mailbox_key, wanted) if in_field(trace, field, wanted)}
     return found | _showing(tx, mailbox_key, hits)
 
 
@@ -74,6 +79,25 @@ def in_field(header: str, field: str, wanted: str) -> bool:
     """Whether one of the fields `field` contains `wanted`. `header`: case-folded "name: value" lines."""
     prefix = f"{field}:"
     return any(line.startswith(prefix) and wanted in line[len(prefix) :] for line in header.split("\n"))
+
+
+def _traces_with(tx: Tx, mailbox_key: int, wanted: str) -> Iterator[tuple[Uid, str]]:
+    """UIDs with the folded trace fields that contain `wanted`: they are part of a message's header."""
+    text = "CAST(octets AS TEXT)" if tx.dialect == "sqlite" else "encode(octets, 'escape')"
+    sql, parameters = "SELECT uid, octets FROM traces WHERE mailbox_id = ?", [mailbox_key, wanted]
+    if wanted.isascii() and wanted.isprintable() and "\\" not in wanted:
+        rows = tx.execute(f"{sql} AND {contains(tx, f'lower({text})')}", parameters)
+    else:
+        rows = tx.execute(sql, parameters[:1])
+    for uid, octets in rows:
+        header = casemap(unfolded(bytes(octets)))
+        if wanted in header:
+            yield uid, header
+
+
+def unfolded(trace: bytes) -> str:
+    """Trace fields as text, one to a line (RFC 5322 §2.2.3)."""
+    return _FOLD.sub(" ", trace.decode("utf-8", "replace")).replace("\r\n", "\n")
 
 
 def _showing(tx: Tx, mailbox_key: int, keys: list[int]) -> set[Uid]:

@@ -88,6 +88,10 @@ class Store:
         self._texts.close()
         await self._texts.flush()
 
+    async def flush_texts(self) -> None:
+        """Write the texts that searches read now, instead of shortly."""
+        await self._texts.flush()
+
     # -- accounts and mailboxes
 
     async def ensure_account(self, address: str) -> None:
