@@ -31,12 +31,15 @@ def last_seq(tx: Tx, account: Account) -> Seq:
 def read_changes(tx: Tx, account: Account, since: int, limit: int) -> ChangePage:
     """At most `limit` changes after `since`, and the cursor to go on with.
 
-    `reset` when the log has been cut after `since`, or when `since` lies in the future (a store that was emptied).
+    `reset` when the log has been cut after `since`, or when `since` is of a former account of the same address. A
+    reader without any state begins with 0.
     """
-    row = tx.execute("SELECT last_seq, cut_seq FROM accounts WHERE id = ?", (account.key,)).fetchone()
+    row = tx.execute("SELECT last_seq, born_seq, cut_seq FROM accounts WHERE id = ?", (account.key,)).fetchone()
     if row is None:
         raise NoSuchAccount(f"there is no account {account.address}")
-    newest, cut = row
+    newest, born, cut = row
+    if since == 0:
+        since = born
     if since < cut or since > newest:
         return ChangePage([], Seq(newest), reset=True)
     changes: list[Change] = []

@@ -173,6 +173,16 @@ class JourneyLedger:
             self._waiting.append((mailbox_key, uid, protocol, at, shown_ns, message_id_of(mailbox_key, uid)))
         self._arm(SIGHTINGS_DELAY)
 
+    @property
+    def remembered(self) -> int:
+        """How many sightings are known to have been noted."""
+        return self._remembered
+
+    @property
+    def waiting(self) -> int:
+        """How many sightings are not yet written."""
+        return len(self._waiting)
+
     async def flush(self) -> None:
         """Write the sightings that wait."""
         self._disarm()

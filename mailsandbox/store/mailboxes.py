@@ -33,7 +33,8 @@ class Mailboxes:
         if found is not None:
             return found
         row = unit.tx.execute(
-            "INSERT INTO accounts (address, created_at, last_seq, cut_seq, messages, octets) VALUES (?, ?, 0, 0, 0, 0) "
+            "INSERT INTO accounts (address, created_at, last_seq, born_seq, cut_seq, messages, octets) "
+            "SELECT ?, ?, value, value, value, 0, 0 FROM meta WHERE name = 'seq_floor' "
             "ON CONFLICT (address) DO UPDATE SET address = excluded.address RETURNING id",
             (canonical(address), unit.now),
         ).fetchone()
@@ -128,7 +129,14 @@ class Mailboxes:
             mailbox = Mailbox(key, account, name, uid_validity)
             self.empty(unit, mailbox)
             tx.execute("DELETE FROM expunged WHERE mailbox_id = ?", (key,))
+            seq, _ = unit.number(account, 1)
+            unit.log(seq, ChangeType.MAILBOX_DELETE, mailbox)  # nobody will read it, but listeners hear of it
             unit.delta(mailbox).removed = True
+        tx.execute(
+            "UPDATE meta SET value = (SELECT last_seq FROM accounts WHERE id = ?) "
+            "WHERE name = 'seq_floor' AND value < (SELECT last_seq FROM accounts WHERE id = ?)",
+            (account.key, account.key),
+        )
         for table in ("mailboxes", "subscriptions", "metadata", "threads", "changes"):
             tx.execute(f"DELETE FROM {table} WHERE account_id = ?", (account.key,))
         tx.execute("DELETE FROM accounts WHERE id = ?", (account.key,))

@@ -14,13 +14,16 @@ from mailsandbox.database.schema import Migration
 
 MIGRATIONS: Final[list[Migration]] = [
     [
+        # seq_floor: the highest number of a change in any account that was removed. A new account counts on from there,
+        # so that a cursor of its former life is never mistaken for one of this.
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
-        "INSERT INTO meta (name, value) VALUES ('uid_validity', 0), ('indexed', 0)",
+        "INSERT INTO meta (name, value) VALUES ('uid_validity', 0), ('seq_floor', 0)",
         """CREATE TABLE accounts (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             address TEXT NOT NULL UNIQUE,
             created_at REAL NOT NULL,
             last_seq INTEGER NOT NULL,
+            born_seq INTEGER NOT NULL,
             cut_seq INTEGER NOT NULL,
             messages INTEGER NOT NULL,
             octets INTEGER NOT NULL
@@ -101,7 +104,7 @@ MIGRATIONS: Final[list[Migration]] = [
             bodystructure BLOB NOT NULL,
             parts BLOB NOT NULL
         )""",
-        # Filled after the message was acknowledged; content ids above meta.indexed may be missing.
+        # Filled shortly after the message was acknowledged.
         "CREATE TABLE texts (content_id INTEGER PRIMARY KEY, header TEXT NOT NULL, body TEXT NOT NULL)",
         """CREATE TABLE threads (
             account_id INTEGER NOT NULL,
