@@ -7,17 +7,14 @@ out of step with its server is never used again. Knows nothing of how the connec
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
 
 from mailsandbox.errors import PeerViolation
-from mailsandbox.journey.model import TranscriptLine
+from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.relay.routes import Hop
 from mailsandbox.relay.transaction import Stage, Transaction
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.smtp.reply_reader import ReplyReader
-
-MAX_TRANSCRIPT: Final = 1_000  # lines of one connection that are kept for one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +30,14 @@ class Timeouts:
     quit: float = 0.5
 
 
-class Transcript:
-    """What was said on a connection. Times are seconds since it began."""
-
-    __slots__ = ("_began", "_lines", "_loop")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._lines: deque[TranscriptLine] = deque(maxlen=MAX_TRANSCRIPT)
-
-    def add(self, side: str, text: str) -> None:
-        """One line: "C" client, "S" server, "!" what was not said."""
-        self._lines.append(TranscriptLine(round(self._loop.time() - self._began, 6), side, text))
-
-    def reply(self, answer: Reply) -> None:
-        """A server's reply, line by line as it was on the wire."""
-        prefix = f"{answer.enhanced} " if answer.enhanced else ""
-        last = len(answer.lines) - 1
-        for number, line in enumerate(answer.lines):
-            self.add("S", f"{answer.code}{' ' if number == last else '-'}{prefix}{line}")
-
-    def take(self) -> list[TranscriptLine]:
-        """The lines since the last call."""
-        lines = list(self._lines)
-        self._lines.clear()
-        return lines
-
-
 class Connection(asyncio.Protocol):
     """A connection that is ready for MAIL."""
 
-    def __init__(self, hop: Hop, offers: Offers, transcript: Transcript, *, tls: str, verified: bool) -> None:
+    def __init__(self, hop: Hop, offers: Offers, session: SessionRecord, *, tls: str) -> None:
         self.hop = hop
         self.offers = offers
         self.tls = tls  # "" or version and cipher
-        self.verified = verified
-        self.transcript = transcript
+        self.session = session
         self.transactions = 0
         self.usable = True
         self._transport: asyncio.Transport | None = None
@@ -95,20 +63,20 @@ class Connection(asyncio.Protocol):
                 if transaction.done:
                     break
                 if cut_at_end and transaction.octets_sent and transaction.stage is Stage.END:
-                    self.transcript.add("!", "fault: connection broken off after the end of data")
+                    self.session.note("fault: connection broken off after the end of data")
                     self.abort()
                     raise ConnectionResetError("connection broken off by a scripted fault")
                 await self._wait(_limit(transaction.stage, timeouts))
                 while self._replies and not transaction.done:
                     answer = self._replies.popleft()
-                    self.transcript.reply(answer)
+                    note_reply(self.session, answer)
                     transaction.feed(answer)
         except TimeoutError:
             transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage.name}")
-            self.transcript.add("!", "no reply in time")
+            self.session.note("no reply in time")
         except (ConnectionError, PeerViolation) as error:
             transaction.lost(f"{self.hop.host}: {error}")
-            self.transcript.add("!", str(error))
+            self.session.note(str(error))
         finally:
             if not transaction.reusable or self._replies:
                 self.abort()
@@ -125,7 +93,7 @@ class Connection(asyncio.Protocol):
             # One system call for the commands; large octets go as they are, without a copy.
             batch = bytearray()
             for octets, shown in pieces:
-                self.transcript.add("C", shown)
+                self.session.client(shown)
                 if len(octets) < 16_384:
                     batch += octets
                 else:
@@ -170,16 +138,20 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not self._why:
             self.usable = False
+            self.session.client("QUIT")
             transport.write(b"QUIT\r\n")
             try:
                 await self._wait(limit)
+                note_reply(self.session, self._replies.popleft())
             except (TimeoutError, ConnectionError, PeerViolation):
                 pass
             transport.close()
+        self.session.close()
 
     def abort(self) -> None:
         """Break off."""
         self.usable = False
+        self.session.close("aborted")
         if self._transport is not None:
             self._transport.abort()
 
@@ -203,6 +175,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(f"connection lost: {exc}" if exc else "connection closed by the server")
+        self.session.close()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -225,6 +198,14 @@ def _limit(stage: Stage, timeouts: Timeouts) -> float:
             return timeouts.end
         case _:
             return timeouts.command
+
+
+def note_reply(session: SessionRecord, answer: Reply) -> None:
+    """A server's reply in the transcript, line by line as it was on the wire."""
+    prefix = f"{answer.enhanced} " if answer.enhanced else ""
+    last = len(answer.lines) - 1
+    for number, line in enumerate(answer.lines):
+        session.server(f"{answer.code}{' ' if number == last else '-'}{prefix}{line}")
 
 
 def printable(answer: Reply) -> Reply:

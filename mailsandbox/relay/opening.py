@@ -7,23 +7,15 @@ sent in clear text; passwords never reach the transcript. Does not decide which 
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 
 import aiosmtplib
 
-from mailsandbox.relay.connection import Connection, Timeouts, Transcript, printable
+from mailsandbox.journey.sessions import SessionRecord
+from mailsandbox.relay.connection import Connection, Timeouts, note_reply, printable
 from mailsandbox.relay.routes import Hop
+from mailsandbox.relay.tls import TlsPolicy, context_for, dane_matches
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, parse_reply, reply
-
-
-@dataclass(frozen=True, slots=True)
-class TlsPolicy:
-    """ "off"; "opportunistic": where it works, and anyone's certificate; "required": or nothing is sent;
-    "verified": with a certificate that `context` trusts, for that host (RFC 8689 §4.2.1, RFC 8461 §4.1)."""
-
-    level: str = "opportunistic"
-    context: ssl.SSLContext | None = None  # for "verified"
 
 
 class HopFailure(Exception):
@@ -37,10 +29,10 @@ class HopFailure(Exception):
 
 
 async def open_connection(
-    hop: Hop, *, helo: str, tls: TlsPolicy, timeouts: Timeouts, transcript: Transcript
+    hop: Hop, *, helo: str, tls: TlsPolicy, timeouts: Timeouts, session: SessionRecord
 ) -> Connection:
     """Connect, EHLO, TLS and AUTH as `hop` and `tls` ask for. Raises HopFailure."""
-    opening = _Opening(hop, helo, tls, timeouts, transcript)
+    opening = _Opening(hop, helo, tls, timeouts, session)
     try:
         return await opening.run()
     except BaseException:
@@ -51,13 +43,13 @@ async def open_connection(
 class _Opening:
     """The part of the conversation that aiosmtplib has."""
 
-    def __init__(self, hop: Hop, helo: str, tls: TlsPolicy, timeouts: Timeouts, transcript: Transcript) -> None:
+    def __init__(self, hop: Hop, helo: str, tls: TlsPolicy, timeouts: Timeouts, session: SessionRecord) -> None:
         self._hop = hop
         self._helo = helo
         self._tls = tls
         self._timeouts = timeouts
-        self._transcript = transcript
-        self._context = _context(tls) if tls.level != "off" or hop.implicit_tls else None
+        self._session = session
+        self._context = context_for(tls) if tls.level != "off" or hop.implicit_tls else None
         self.client = aiosmtplib.SMTP(
             hostname=hop.address if hop.port else None,
             port=hop.port or None,
@@ -82,7 +74,7 @@ class _Opening:
         return self._hand_over(offers, secured=secured)
 
     async def _connect(self) -> None:
-        self._transcript.add("!", f"connecting to {self._hop.place}")
+        self._session.note(f"connecting to {self._hop.place}")
         try:
             greeting = await self.client.connect()
         except aiosmtplib.SMTPConnectResponseError as error:
@@ -105,7 +97,7 @@ class _Opening:
         raise HopFailure(answer, said=True)
 
     async def _start_tls(self, offers: Offers) -> bool:
-        must = self._tls.level in ("required", "verified")
+        must = self._tls.strict
         if "STARTTLS" not in offers:
             if must:
                 # RFC 3463 §3.8: X.7.4 security features not supported; RFC 7817 leaves the choice of code open.
@@ -124,7 +116,7 @@ class _Opening:
             return
         if "AUTH" not in offers:
             raise HopFailure(reply(454, "4.7.0", f"{self._hop.host} does not offer AUTH, which the route asks for"))
-        self._transcript.add("C", f"AUTH (as {login.name}) ***")
+        self._session.client(f"AUTH (as {login.name}) ***")
         try:
             answer = await self.client.login(login.name, login.password)
         except aiosmtplib.SMTPResponseException as error:
@@ -136,7 +128,7 @@ class _Opening:
         self._heard(answer.code, answer.message)
 
     async def _command(self, *words: bytes, upgrade: bool = False) -> Reply:
-        self._transcript.add("C", b" ".join(words).decode("ascii"))
+        self._session.client(b" ".join(words).decode("ascii"))
         client = self.client
         try:
             if upgrade:
@@ -155,7 +147,7 @@ class _Opening:
         if code == -1:  # aiosmtplib's word for what is no reply
             code, message = 451, f"4.5.0 {message}"
         answer = printable(parse_reply(code, message.split("\n")))
-        self._transcript.reply(answer)
+        note_reply(self._session, answer)
         return answer
 
     def _refused(self, error: aiosmtplib.SMTPResponseException) -> HopFailure:
@@ -163,9 +155,19 @@ class _Opening:
 
     def _failed(self, enhanced: str, error: Exception, *, tls: bool = False) -> HopFailure:
         why = _reason(error)
-        self._transcript.add("!", why)
+        self._session.note(why)
         broken = tls and not isinstance(error, ConnectionRefusedError)
         return HopFailure(reply(451, enhanced, f"{self._hop.host} ({self._hop.place}): {why}"), tls=broken)
+
+    def _pin(self, transport: asyncio.Transport) -> None:
+        if self._tls.level != "dane":
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None or not dane_matches(self._hop.tlsa, tls.getpeercert(binary_form=True)):
+            # RFC 7672 §2.2: a server that does not match is not used.
+            text = f"{self._hop.host}: its certificate does not match the TLSA records (DANE)"
+            self._session.note(text)
+            raise HopFailure(reply(454, "4.7.5", text))
 
     def _hand_over(self, offers: Offers, *, secured: bool) -> Connection:
         client = self.client
@@ -176,27 +178,14 @@ class _Opening:
         if secured:
             cipher = transport.get_extra_info("cipher") or ("", "", 0)
             shown = f"{cipher[1]} {cipher[0]}"
-            self._transcript.add("!", f"TLS: {shown}")
-        connection = Connection(
-            self._hop, offers, self._transcript, tls=shown, verified=secured and self._tls.level == "verified"
-        )
+            self._session.note(f"TLS: {shown}")
+            self._session.tls = shown
+            self._pin(transport)
+        connection = Connection(self._hop, offers, self._session, tls=shown)
         connection.take_over(transport)
         client.protocol = None  # the connection is ours now: closing the client must not close it
         client.transport = None
         return connection
-
-
-def _context(tls: TlsPolicy) -> ssl.SSLContext:
-    """The context of a level: a given one verifies; otherwise anyone's certificate will do (RFC 7435)."""
-    if tls.level == "verified" and tls.context is not None:
-        return tls.context
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if tls.level == "verified":
-        context.load_default_certs()
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _reason(error: BaseException) -> str:

@@ -68,6 +68,8 @@ class Transaction:
     load: Mail
     results: list[Reply | None] = field(default_factory=list)
     uncertain: set[int] = field(default_factory=set)  # recipients whose copy may have been accepted
+    unanswered: set[int] = field(default_factory=set)  # recipients about whom the reply is ours
+    heard: bool = False  # the server has said something
     octets_sent: bool = False  # the whole message, with its end
     shutting: bool = False  # 421: the server closes the connection (RFC 5321 §3.8)
     reusable: bool = False
@@ -114,6 +116,7 @@ class Transaction:
     def feed(self, answer: Reply) -> None:
         """The next reply."""
         expected = self._due.popleft()
+        self.heard = True
         # RFC 5321 §3.8, §4.2.2: 421 may answer any command; the server then closes.
         if answer.code == 421:
             self.shutting = True
@@ -129,7 +132,7 @@ class Transaction:
             case Stage.END:
                 self._on_end(expected.index, answer)
             case Stage.RSET:
-                self.reusable = answer.positive
+                self.reusable = _done(answer)
                 return
         if self.shutting:
             self._shut(answer)
@@ -141,6 +144,7 @@ class Transaction:
         # RFC 5321 §4.5.4.1, RFC 1047: without an answer to the end of data the message may have been accepted.
         if self.octets_sent and not self._data_failed:
             self.uncertain = {index for index in self._accepted if self.results[index] is None}
+        self.unanswered = {index for index, result in enumerate(self.results) if result is None}
         # RFC 3463 §3.5: X.4.2 bad connection.
         self._settle_open(reply(451, "4.4.2", why))
         self._due.clear()
@@ -189,13 +193,13 @@ class Transaction:
     # What is heard
 
     def _on_mail(self, answer: Reply) -> None:
-        if answer.positive:
+        if _done(answer):
             self._mail_open = True
         else:
             self._settle_open(answer)
 
     def _on_recipient(self, index: int, answer: Reply) -> None:
-        if answer.positive:
+        if _done(answer):
             # After a refused MAIL a server that says 250 to RCPT is out of step; the refusal stands.
             if self.results[index] is None:
                 self._accepted.append(index)
@@ -217,13 +221,13 @@ class Transaction:
             self._settle_accepted(answer)
 
     def _on_chunk(self, answer: Reply) -> None:
-        if not answer.positive and not self._data_failed:
+        if not _done(answer) and not self._data_failed:
             self._data_failed = True
             self._settle_accepted(answer)
 
     def _on_end(self, index: int, answer: Reply) -> None:
         # The transaction is over. RFC 3030 §2: after a BDAT that failed it is not, until RSET.
-        self._mail_open = self.load.bdat and (self._data_failed or not self._accepted or not answer.positive)
+        self._mail_open = self.load.bdat and (self._data_failed or not self._accepted or not _done(answer))
         if index >= 0:
             if self.results[index] is None:
                 self.results[index] = answer
@@ -270,3 +274,8 @@ class Transaction:
         for index, result in enumerate(self.results):
             if result is None:
                 self.results[index] = answer
+
+
+def _done(answer: Reply) -> bool:
+    """2yz. A 3yz where none is due is no yes: the server is out of step (RFC 5321 §4.2.1)."""
+    return 200 <= answer.code < 300

@@ -1,0 +1,165 @@
+"""One attempt for one destination: its hops in order, until every recipient has an answer. Implements Courier.
+
+Invariants: only addresses that `allow` permits are connected to; a recipient whose copy may have been accepted is not
+offered to another hop in the same attempt (RFC 1047); every hop that was tried leaves a record of what was said, what
+went in and what went out. Does not know what is said at a hop (`visit`), nor when to try again (the queue).
+"""
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mailsandbox.clock import Clock
+from mailsandbox.encoding.verdicts import RelayPolicy
+from mailsandbox.faults import Faults
+from mailsandbox.journey.model import Attempted, TranscriptLine
+from mailsandbox.journey.sessions import SessionLog
+from mailsandbox.mailqueue.model import AttemptReport, Later, Never, Outcome, QueuedMessage
+from mailsandbox.message.envelope import Recipient
+from mailsandbox.relay.allow import Allow
+from mailsandbox.relay.connection import Timeouts
+from mailsandbox.relay.parameters import sendable
+from mailsandbox.relay.pool import Pool
+from mailsandbox.relay.record import HopRecord
+from mailsandbox.relay.routes import Hop, Hops, Routes, Unroutable
+from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_permits
+from mailsandbox.relay.visit import Equipment, Prepare, Visit
+from mailsandbox.smtp.replies import Reply, reply
+
+_NOWHERE: Final = Hop("", "", 0)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one attempt has come to so far."""
+
+    message: QueuedMessage
+    open: list[Recipient]  # without a final answer: offered to the next hop
+    sha256: str
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    records: list[Attempted] = field(default_factory=list)
+    reached: bool = False
+
+    def settle(self, outcomes: dict[str, Outcome], *, uncertain: frozenset[str] = frozenset()) -> None:
+        """Take a hop's answers; those with a transient one stay open, but for those who may have their copy."""
+        self.outcomes.update(outcomes)
+        self.open = [
+            recipient
+            for recipient in self.open
+            if isinstance(outcomes.get(recipient.address), Later) and recipient.address not in uncertain
+        ]
+
+
+class RelayCourier:
+    """Carries messages to other servers by SMTP and LMTP."""
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        helo: str,
+        routes: Routes,
+        allow: Allow,
+        tls: TlsPolicy,
+        prepare: Prepare,
+        policy: RelayPolicy,
+        faults: Faults,
+        clock: Clock,
+        sessions: SessionLog,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self.routes = routes
+        self.allow = allow
+        self._tls = tls
+        timeouts = timeouts or Timeouts()
+        self._kit = Equipment(site, helo, prepare, policy, faults, clock, sessions, timeouts, Pool(timeouts))
+
+    def destination(self, recipient: Recipient) -> str:
+        """Recipients of one route, or of one domain with an MX of its own, share a transaction."""
+        return self.routes.key(recipient.address)
+
+    async def attempt(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> AttemptReport:
+        """Try the hops of these recipients' destination, in order."""
+        attempt = _Attempt(message, list(recipients), hashlib.sha256(message.octets).hexdigest())
+        self._turn_away(attempt)
+        if attempt.open:
+            await self._try_hops(attempt)
+        return AttemptReport(attempt.outcomes, tuple(attempt.records), attempt.reached)
+
+    async def aclose(self) -> None:
+        """Close kept connections."""
+        await self._kit.pool.aclose()
+
+    def _turn_away(self, attempt: _Attempt) -> None:
+        """Addresses that no command line can hold: they came past the listener, by import for example."""
+        sender_bad = not sendable(attempt.message.envelope.reverse_path)
+        text = "the sender's address" if sender_bad else "the address"
+        never = Never(reply(553, "5.1.7" if sender_bad else "5.1.3", f"{text} cannot be put into a command"))
+        refused = {one.address: never for one in attempt.open if sender_bad or not sendable(one.address)}
+        if refused:
+            attempt.reached = True
+            attempt.outcomes.update(refused)
+            attempt.records.append(self._unsent(attempt, _NOWHERE, {**refused}, text=never.reply.text))
+            attempt.open = [one for one in attempt.open if one.address not in refused]
+
+    async def _try_hops(self, attempt: _Attempt) -> None:
+        found = self.routes.resolve(attempt.open[0].address)
+        if isinstance(found, Hops) and found.to_resolve:
+            found = await _resolved(found)
+        if isinstance(found, Unroutable):
+            attempt.reached = True  # the name, not a server, is at fault: what waits behind has its own answer
+            self._answer(attempt, _NOWHERE, found.reply)
+            return
+        for hop in found.hops:
+            await self._try_hop(attempt, hop, found)
+            if not attempt.open:
+                return
+
+    async def _try_hop(self, attempt: _Attempt, hop: Hop, found: Hops) -> None:
+        if not self.allow.permits(hop.address, hop.port):
+            # Nothing leaves the box. Waiting would not make it right, so the message is not kept.
+            text = f"{hop.place} is not listed under [relay] allow: no connection was made"
+            attempt.reached = True
+            self._answer(attempt, hop, reply(550, "5.7.1", text))
+            return
+        if not sts_permits(hop, found.mta_sts):
+            # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
+            self._answer(attempt, hop, reply(451, "4.7.5", f"{hop.host} is not named by the domain's MTA-STS policy"))
+            return
+        kit, message = self._kit, attempt.message
+        record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)
+        policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=found.mta_sts)
+        visit = Visit(kit, message, list(attempt.open), hop, policy, record)
+        await visit.run()
+        lines = visit.session.since(visit.mark) if visit.session is not None else []
+        attempt.records.append(record.finish(lines, ended_at=kit.clock.now()))
+        attempt.reached = attempt.reached or visit.reached
+        attempt.settle(record.outcomes, uncertain=visit.uncertain)
+
+    def _answer(self, attempt: _Attempt, hop: Hop, answer: Reply) -> None:
+        """An answer of our own for everybody, without a connection."""
+        outcome = Never(answer) if answer.permanent else Later(answer)
+        outcomes: dict[str, Outcome] = {one.address: outcome for one in attempt.open}
+        attempt.records.append(self._unsent(attempt, hop, outcomes, text=answer.text))
+        attempt.settle(outcomes)
+
+    def _unsent(self, attempt: _Attempt, hop: Hop, outcomes: dict[str, Outcome], *, text: str) -> Attempted:
+        now = self._kit.clock.now()
+        record = HopRecord(attempt.message, hop, started_at=now, sha256=attempt.sha256)
+        record.outcomes = outcomes
+        return record.finish([TranscriptLine(0.0, "!", text)], ended_at=now)
+
+
+async def _resolved(found: Hops) -> Hops | Unroutable:
+    """Ask the system for the addresses of a static route's host: the user has named it, the zone does not know it."""
+    hop = found.hops[0]
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return Unroutable(reply(451, "4.4.3", f"the name {hop.host} cannot be resolved: {why}"))
+    addresses = dict.fromkeys(str(info[4][0]) for info in infos)
+    return replace(found, hops=tuple(replace(hop, address=address) for address in addresses), to_resolve="")

@@ -1,0 +1,116 @@
+"""The record of one hop that was tried, as the journey shows it."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from mailsandbox.encoding.verdicts import Accept, Convert
+from mailsandbox.journey.model import Attempted, EditRecord, EnvelopeRecord, RecipientOutcome, TranscriptLine
+from mailsandbox.mailqueue.model import Done, Later, Never, Outcome, QueuedMessage
+from mailsandbox.message.findings import Edit, Finding
+from mailsandbox.relay.connection import Connection
+from mailsandbox.relay.routes import Hop
+
+EXCERPT: Final = 160  # octets of an edit that are shown
+MAX_EDITS: Final = 200  # shown for one hop
+
+
+class HopRecord:
+    """Filled while the hop is tried, made into an `Attempted` in the end."""
+
+    def __init__(self, message: QueuedMessage, hop: Hop, *, started_at: float, sha256: str) -> None:
+        self._message = message
+        self._hop = hop
+        self._started_at = started_at
+        self._sha256_in = sha256
+        self._envelope = EnvelopeRecord(message.envelope.reverse_path, [])
+        self._sent: Accept | Convert | None = None
+        self._findings: list[Finding] = []
+        self._offers: list[str] = []
+        self._tls = ""
+        self._octets_out = 0
+        self._sha256_out = ""
+        self.outcomes: dict[str, Outcome] = {}  # of this hop
+        self.possible_duplicate = False
+
+    def connected(self, connection: Connection) -> None:
+        """What the server offers, and how it is secured."""
+        self._offers = [f"{word} {rest}".rstrip() for word, rest in connection.offers.keywords.items()]
+        self._tls = connection.tls
+
+    def judged(self, verdict: Accept | Convert) -> None:
+        """What the relay gate said."""
+        self._sent = verdict
+        self._findings = list(verdict.findings)
+
+    def refused(self, findings: Sequence[Finding]) -> None:
+        """The relay gate let nothing pass."""
+        self._findings = list(findings)
+
+    def said(self, mail: dict[str, str], recipients: dict[str, dict[str, str]], reverse_path: str) -> None:
+        """The envelope as it went over the wire."""
+        shown = {address: parameters for address, parameters in recipients.items() if parameters}
+        self._envelope = EnvelopeRecord(reverse_path, list(recipients), mail, shown)
+
+    def sent(self, octets: bytes) -> None:
+        """The message data went out."""
+        self._octets_out = len(octets)
+        same = octets is self._message.octets
+        self._sha256_out = self._sha256_in if same else hashlib.sha256(octets).hexdigest()
+
+    def finish(self, transcript: list[TranscriptLine], *, ended_at: float) -> Attempted:
+        """The record."""
+        message, sent = self._message, self._sent
+        envelope = self._envelope
+        if not envelope.recipients:
+            envelope = EnvelopeRecord(envelope.reverse_path, list(self.outcomes))
+        edits = sent.edits if sent is not None else ()
+        return Attempted(
+            site=message.site,
+            queue_id=message.queue_id,
+            number=message.attempt,
+            started_at=self._started_at,
+            ended_at=ended_at,
+            host=self._hop.host,
+            address=self._hop.place if self._hop.address else "",
+            offers=self._offers,
+            tls=self._tls,
+            envelope=envelope,
+            octets_in=len(message.octets),
+            sha256_in=self._sha256_in,
+            octets_out=self._octets_out,
+            sha256_out=self._sha256_out,
+            body=sent.body if sent is not None else "",
+            findings=self._findings,
+            edits=[_edit_record(edit, message.octets) for edit in edits[:MAX_EDITS]],
+            outcomes=[_outcome_record(address, outcome) for address, outcome in self.outcomes.items()],
+            possible_duplicate=self.possible_duplicate,
+            transcript=transcript,
+        )
+
+
+def _edit_record(edit: Edit, octets: bytes) -> EditRecord:
+    return EditRecord(
+        part=edit.part,
+        start=edit.start,
+        end=edit.end,
+        rule=edit.rule,
+        source=edit.source,
+        before=_excerpt(octets[edit.start : min(edit.end, edit.start + EXCERPT)]),
+        after=_excerpt(edit.after[:EXCERPT]),
+    )
+
+
+def _excerpt(octets: bytes) -> str:
+    return octets.decode("utf-8", "backslashreplace")
+
+
+def _outcome_record(address: str, outcome: Outcome) -> RecipientOutcome:
+    match outcome:
+        case Done(relayed=relayed, local=local):
+            word = "delivered" if local and not relayed else "relayed"
+        case Later():
+            word = "deferred"
+        case Never():
+            word = "failed"
+    return RecipientOutcome(address, word, str(outcome.reply), outcome.reply.enhanced)

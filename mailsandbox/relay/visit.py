@@ -1,0 +1,276 @@
+"""One message at one hop: connect or reuse, ask the relay gate, have the transaction, sort out the answers.
+
+Invariants: message data go out only as the relay gate gave them, and only over a connection that is as safe as the
+policy asks; each recipient gets exactly one outcome; a kept connection that turns out to be gone costs a second
+connection, not the attempt. Knows no routes and no queue.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mailsandbox.clock import Clock
+from mailsandbox.encoding.verdicts import Accept, Convert, Refuse, RelayPolicy, Verdict
+from mailsandbox.faults import Delay, Drop, Faults, Respond
+from mailsandbox.journey.sessions import SessionLog, SessionRecord
+from mailsandbox.mailqueue.model import Done, Later, Never, Outcome, QueuedMessage
+from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.relay.connection import Connection, Timeouts
+from mailsandbox.relay.opening import HopFailure, open_connection
+from mailsandbox.relay.parameters import mail_line, mail_parameters, recipient_line, recipient_parameters
+from mailsandbox.relay.pool import Pool
+from mailsandbox.relay.record import HopRecord
+from mailsandbox.relay.routes import Hop
+from mailsandbox.relay.tls import TlsPolicy
+from mailsandbox.relay.transaction import Mail, Transaction
+from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.replies import Reply, reply
+
+
+class Prepare(Protocol):
+    """The relay gate: `mailsandbox.encoding` in the sandbox."""
+
+    def __call__(self, octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy) -> Verdict:
+        """What may be sent to a server with these offers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What every visit of a site's relay uses."""
+
+    site: str
+    helo: str
+    prepare: Prepare
+    policy: RelayPolicy
+    faults: Faults
+    clock: Clock
+    sessions: SessionLog
+    timeouts: Timeouts
+    pool: Pool
+
+
+@dataclass(slots=True)
+class Visit:
+    """One message at one hop. After `run`, `outcomes` has every recipient of `recipients`."""
+
+    kit: Equipment
+    message: QueuedMessage
+    recipients: Sequence[Recipient]
+    hop: Hop
+    tls: TlsPolicy
+    record: HopRecord
+    reached: bool = False
+    uncertain: frozenset[str] = frozenset()  # their copy may have been accepted
+    session: SessionRecord | None = None
+    mark: int = 0
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """By forward-path."""
+        return self.record.outcomes
+
+    async def run(self) -> None:
+        """All of it."""
+        try:
+            if (kept := self.kit.pool.take(self.hop, self.tls.level)) is not None:
+                self._listen_to(kept.session)
+                kept.session.note(f"connection used again: message {kept.transactions + 1}")
+                if await self._talk(kept, kept=True):
+                    return
+            connection = await self._open()
+            await self._talk(connection, kept=False)
+        except HopFailure as failure:
+            self.reached = self.reached or failure.said
+            self._all(failure.reply, self.hop.host if failure.said else "")
+
+    def _listen_to(self, session: SessionRecord) -> None:
+        self.session, self.mark = session, session.mark
+
+    def _all(self, answer: Reply, remote: str) -> None:
+        """The same answer for everyone who has none yet."""
+        for recipient in self.recipients:
+            self.outcomes.setdefault(recipient.address, _outcome(answer, remote))
+
+    # The connection
+
+    async def _open(self) -> Connection:
+        kit, hop = self.kit, self.hop
+        session = kit.sessions.open("relay", f"{kit.site}.relay", peer=hop.place, local=kit.helo)
+        self._listen_to(session)
+        await self._fault("connect", hop.host)
+        try:
+            return await self._dial(self.tls, session)
+        except HopFailure as failure:
+            if not failure.tls or self.tls.level != "opportunistic" or hop.implicit_tls:
+                session.close("failed")
+                raise
+        except BaseException:
+            session.close("aborted")
+            raise
+        # RFC 7435 §3: opportunistic security falls back to clear text; on a new connection, as this one is lost.
+        session.note("TLS failed: connecting again, in clear text")
+        try:
+            return await self._dial(replace(self.tls, level="off"), session)
+        except BaseException:
+            session.close("failed")
+            raise
+
+    async def _dial(self, tls: TlsPolicy, session: SessionRecord) -> Connection:
+        kit = self.kit
+        return await open_connection(self.hop, helo=kit.helo, tls=tls, timeouts=kit.timeouts, session=session)
+
+    # The transaction
+
+    async def _talk(self, connection: Connection, *, kept: bool) -> bool:
+        """Have the transaction. False where a kept connection turned out to be of no use."""
+        try:
+            self.reached = True
+            self.record.connected(connection)
+            return await self._transact(connection, kept=kept)
+        finally:
+            self.kit.pool.give(connection, self.tls.level)
+
+    async def _transact(self, connection: Connection, *, kept: bool) -> bool:
+        message = self.message
+        if message.envelope.require_tls and "REQUIRETLS" not in connection.offers:
+            # RFC 8689 §4.2.1, §5: 5.7.30 REQUIRETLS support required.
+            self._all(
+                reply(550, "5.7.30", f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"), ""
+            )
+            return True
+        recipients = await self._past_faults()
+        if not recipients:
+            return True
+        verdict = self.kit.prepare(
+            message.octets,
+            offers=connection.offers,
+            envelope=replace(message.envelope, recipients=tuple(recipients)),
+            policy=replace(self.kit.policy, queue_id=message.queue_id),
+        )
+        if isinstance(verdict, Refuse):
+            self.record.refused(verdict.findings)
+            connection.session.note(f"not sent: {verdict.reply}")
+            self._all(verdict.reply, "")
+            return True
+        self.record.judged(verdict)
+        for recipient in recipients:
+            if (refused := verdict.refused.get(recipient.address)) is not None:
+                self.outcomes[recipient.address] = _outcome(refused, "")
+        passed = [recipient for recipient in recipients if recipient.address not in verdict.refused]
+        return not passed or await self._send(connection, verdict, passed, kept=kept)
+
+    async def _send(
+        self, connection: Connection, verdict: Accept | Convert, recipients: Sequence[Recipient], *, kept: bool
+    ) -> bool:
+        kit, message, offers = self.kit, self.message, connection.offers
+        envelope = message.envelope
+        mail = mail_parameters(
+            envelope,
+            offers=offers,
+            octets=len(verdict.octets),
+            body=verdict.body,
+            smtputf8=verdict.smtputf8,
+            seconds_used=kit.clock.now() - message.received_at,
+        )
+        paths = {
+            verdict.addresses.get(one.address, one.address): recipient_parameters(
+                one, offers=offers, smtputf8=verdict.smtputf8
+            )
+            for one in recipients
+        }
+        reverse_path = verdict.addresses.get(envelope.reverse_path, envelope.reverse_path)
+        self.record.said(mail, paths, reverse_path)
+        transaction = Transaction(
+            Mail(
+                mail_line(reverse_path, mail),
+                [
+                    recipient_line(path, paths[path])
+                    for path in (verdict.addresses.get(one.address, one.address) for one in recipients)
+                ],
+                verdict.octets,
+                bdat=verdict.use_bdat,
+                lmtp=self.hop.lmtp,
+                pipelining="PIPELINING" in offers,
+            )
+        )
+        cut = isinstance(self._match("message", ""), Drop)
+        await connection.run(transaction, kit.timeouts, cut_at_end=cut)
+        if kept and not transaction.octets_sent and (transaction.shutting or not transaction.heard):
+            connection.session.note("the kept connection was gone")
+            return False
+        if transaction.octets_sent:
+            self.record.sent(verdict.octets)
+        self._sort_out(transaction, recipients, offers)
+        return True
+
+    def _sort_out(self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers) -> None:
+        """From replies to outcomes."""
+        for index, recipient in enumerate(recipients):
+            answer = transaction.results[index] or reply(451, "4.5.0", "no reply")
+            remote = "" if index in transaction.unanswered else self.hop.host
+            outcome = _outcome(answer, remote)
+            if isinstance(outcome, Done):
+                # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
+                outcome = replace(outcome, local=self.hop.lmtp, relayed="DSN" not in offers and not self.hop.lmtp)
+            self.outcomes[recipient.address] = outcome
+        self.uncertain = frozenset(recipients[index].address for index in transaction.uncertain)
+        self.record.possible_duplicate = bool(self.uncertain)
+
+    # Scripted faults
+
+    async def _past_faults(self) -> list[Recipient]:
+        """The recipients that no fault has answered in the server's place."""
+        if not len(self.kit.faults):
+            return list(self.recipients)
+        await self._fault("mail", self.message.envelope.reverse_path)
+        passed = []
+        for recipient in self.recipients:
+            answer = await self._fault_reply("rcpt", recipient.address)
+            if answer is None:
+                passed.append(recipient)
+            else:
+                self.outcomes[recipient.address] = _outcome(answer, self.hop.host)
+        if passed:
+            await self._fault("data", "")
+        return passed
+
+    async def _fault(self, stage: str, account: str) -> None:
+        """Raises HopFailure where a fault answers this stage for everybody."""
+        answer = await self._fault_reply(stage, account)
+        if answer is not None:
+            raise HopFailure(answer, said=True)
+
+    async def _fault_reply(self, stage: str, account: str) -> Reply | None:
+        match self._match(stage, account):
+            case Respond(code, text, enhanced):
+                self._note(f"fault: answered {code} {text} at {stage}")
+                return Reply(code, enhanced, (text,))
+            case Drop():
+                self._note(f"fault: connection broken off at {stage}")
+                raise HopFailure(reply(451, "4.4.2", f"{self.hop.host}: connection broken off by a scripted fault"))
+            case Delay(seconds):
+                self._note(f"fault: {seconds} seconds of delay at {stage}")
+                # Real time: while an attempt runs, a manual clock waits for it and would never get there.
+                await asyncio.sleep(seconds)
+        return None
+
+    def _match(self, stage: str, account: str) -> Respond | Drop | Delay | None:
+        return self.kit.faults.match("relay", site=self.kit.site, stage=stage, account=account, text=self.hop.host)
+
+    def _note(self, text: str) -> None:
+        if self.session is not None:
+            self.session.note(text)
+
+
+def _outcome(answer: Reply, remote: str) -> Outcome:
+    """What a reply means for a recipient."""
+    if 200 <= answer.code < 300:
+        return Done(answer, remote=remote)
+    # RFC 5321 §4.5.3.1.10: 552 to RCPT for too many recipients counts as 452. A mailbox that is full (5.2.2) and a
+    # message that is too large (5.3.4) say so in the enhanced code.
+    too_many = answer.code == 552 and answer.enhanced in ("", "5.5.3")
+    if answer.permanent and not too_many:
+        return Never(answer, remote)
+    return Later(answer, remote)
