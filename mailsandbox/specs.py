@@ -44,7 +44,8 @@ class SiteSpec:
     lmtp: int | str | None = None
     auth: str = "offered"
     greylist: float | None = None
-    trusted_peers: tuple[str, ...] = ()
+    trusted_peers: tuple[str, ...] = ()  # networks that may use XCLIENT
+    proxy_peers: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header
     max_recipients: int = 1000
     max_connections: int = 1000
 

@@ -117,7 +117,7 @@ def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source)
         port(source, (*path, key), getattr(table, key))
     # Any: the values go to the fields of the same names, whose types the table has checked.
     values: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(table).items() if value is not None}
-    for key in ("offers", "trusted_peers"):
+    for key in ("offers", "trusted_peers", "proxy_peers"):
         if key in values:
             values[key] = tuple(values[key])
     if table.greylist is not None:

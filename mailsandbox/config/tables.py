@@ -38,6 +38,7 @@ class SiteTable(Table):
     auth: str | None = None
     greylist: str | None = None
     trusted_peers: list[str] | None = None
+    proxy_peers: list[str] | None = None
     max_recipients: int | None = None
     max_connections: int | None = None
 

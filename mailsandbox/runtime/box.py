@@ -19,7 +19,7 @@ from mailsandbox.message.compose import Attached, compose
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.runtime.messages import Message
 from mailsandbox.sandbox import MailSystem, Service
-from mailsandbox.store.model import MessageQuery, StoredMessage
+from mailsandbox.store.views import MessageQuery, StoredMessage
 
 DEFAULT_SENDER = "alice@alpha.test"
 
@@ -30,10 +30,10 @@ class WaitTimeout(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What `send` handed over: the journey's id and the Message-ID field's value."""
+    """What `send` handed over: the journey's id, and the id the first site gave it in its queue."""
 
     id: str
-    message_id: str
+    queue_id: str
 
 
 class BoxFaults:
@@ -59,8 +59,8 @@ class BoxFaults:
     ) -> Fault:
         """`faults.add("smtp", site="beta", stage="rcpt", reply="451 4.7.1 come back later", times=2)`.
 
-        Exactly one of `reply` ("CODE [ENHANCED] TEXT"), `drop`, `reset` and `delay` (seconds). The fault returned counts
-        its `hits`. Raises ValueError for anything else.
+        Exactly one of `reply` ("CODE [ENHANCED] TEXT"), `drop`, `reset` and `delay` (seconds). The fault returned
+        counts its `hits`. Raises ValueError for anything else.
         """
         actions: list[Respond | Drop | Delay] = []
         if reply:
@@ -165,7 +165,7 @@ class AsyncBox:
         submission = await self._system.submit(envelope, octets, site=site, client="in-process")
         if not submission.reply.positive:
             raise MailsandboxError(f"{site} refused the message: {submission.reply}")
-        return Sent(submission.journey_id, submission.message_id)
+        return Sent(submission.journey_id, submission.queue_id)
 
     async def wait_for(
         self,
@@ -199,9 +199,9 @@ class AsyncBox:
         return await self._read(found.messages)
 
     async def messages(self, account: str = "", *, limit: int = 1000) -> list[Message]:
-        """The messages of an account, of every account without one, in the order of their arrival."""
+        """The newest `limit` messages of an account, or of all, in the order of their arrival."""
         page = await self._system.store.list_messages(MessageQuery(account=account, limit=limit))
-        return await self._read(page.messages)
+        return await self._read(page.messages[::-1])
 
     async def journey(self, message: Message | Sent | str) -> Journey:
         """What happened to a message, hop by hop. Takes what `send` or `wait_for` returned, or an id of either."""

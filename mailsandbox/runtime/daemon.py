@@ -6,6 +6,7 @@ with everything that was acknowledged stored.
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import os
 import signal
@@ -52,7 +53,7 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        system = MailSystem(spec, tls=identity(spec, stack))
+        system = MailSystem(spec, tls=identity(spec, stack).context)
         await system.start()
         stack.push_async_callback(system.aclose, STOP_WITHIN)
         services = {name: str(service) for name, service in system.services.items()}
@@ -67,21 +68,36 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
 
 
 def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack) -> TlsIdentity:
-    """The configured certificate, else one kept in the data directory, else one for this process."""
+    """The configured certificate, else one kept in the data directory, else one for this process.
+
+    Claims the data directory, where there is one, until `stack` ends.
+    """
+    if spec.data is not None:
+        claim_data_directory(spec.data, stack)
     if spec.tls is not None:
         return own_certificate(spec.tls.certificate, spec.tls.key)
     hosts = [*(site.hostname for site in spec.sites), "localhost", "127.0.0.1", "::1"]
-    if spec.data is not None:
-        make_data_directory(spec.data)
-        return local_identity(spec.data / "tls", hosts)
-    return local_identity(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-"))), hosts)
+    if spec.data is None:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-")))
+        return local_identity(directory, hosts)
+    return local_identity(spec.data / "tls", hosts)
 
 
-def make_data_directory(path: Path) -> None:
-    """Raises StartError that names the cause where the directory cannot be made or written."""
+def claim_data_directory(path: Path, stack: contextlib.AsyncExitStack) -> None:
+    """Make the directory and hold it for this process until `stack` ends: two would not hear of each other's changes.
+
+    Raises StartError that names the cause.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = stack.enter_context((path / "lock").open("a+"))
     except OSError as error:
-        raise StartError(f"data directory {path}: cannot be made: {error.strerror or error}") from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise StartError(f"data directory {path}: cannot be written by this user")
+        raise StartError(f"data directory {path}: cannot be made or written: {error.strerror or error}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise StartError(f"data directory {path}: in use by the mailsandbox of process {lock.read().strip()}") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()

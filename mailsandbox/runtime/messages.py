@@ -1,4 +1,4 @@
-"""What a test sees of mail: a stored message with its parts ready to assert on. The email package serves display only."""
+"""What a test sees of mail: a stored message, its parts ready to assert on. The email package serves display only."""
 
 import email
 import email.message

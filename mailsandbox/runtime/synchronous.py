@@ -50,7 +50,7 @@ def _synchronous(
     method: Callable[Concatenate[AsyncBox, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["Box", P], T]:
     @functools.wraps(method)
-    def call(self: "Box", *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: "Box", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._background.run(method(self._box, *args, **kwargs))
 
     return call
