@@ -1,0 +1,336 @@
+"""Conversion of a message to what the next hop can carry: a walk over the span tree that writes an edit list.
+
+Invariants: only offending leaves are re-encoded, only their Content-Transfer-Encoding is patched, containers are
+relabelled, every other octet stays (RFC 2045 §6, RFC 6152 §3); nothing between the delimiters of a signed or encrypted
+part is changed unless the policy says so (RFC 1847 §2.1); no composite type is ever encoded (RFC 2045 §6.4).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from mailsandbox.encoding.classify import MAX_LINE, Offences, long_line, offences
+from mailsandbox.encoding.edits import EditList
+from mailsandbox.encoding.header_fields import convert_field
+from mailsandbox.encoding.leaves import choose_encoding, encode_leaf, repair_leaf
+from mailsandbox.encoding.lint import is_protected_container
+from mailsandbox.encoding.verdicts import OnNeed, RelayPolicy
+from mailsandbox.message.findings import Finding
+from mailsandbox.message.parameters import first_token, skip_comments
+from mailsandbox.message.spans import Part
+from mailsandbox.message.transfer import IDENTITY
+
+_LOST: Final = re.compile(rb"[\x80-\xff\0]|\r(?!\n)")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_DASHES: Final = re.compile(rb"(?m)^--")
+_MESSAGE_RULE: Final = "RFC 2045 §6.4"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What may be left in the message. `utf8_header`: it goes out with SMTPUTF8."""
+
+    eight_bit: bool = False
+    binary: bool = False
+    utf8_header: bool = False
+
+    def allows(self, found: Offences) -> bool:
+        """Whether a body with these offences may stay as it is."""
+        return (found.eight_bit < 0 or self.eight_bit) and (not found.binary or self.binary)
+
+
+class Unconvertible(Exception):  # a verdict on its way out of the walk, never seen outside this package
+    """The message cannot be converted; `finding` says why, `code` is the reply's."""
+
+    def __init__(self, finding: Finding, code: int = 554) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+        self.code = code
+
+
+class Conversion:
+    """One walk. `edits` and `findings` are its result; raises Unconvertible."""
+
+    def __init__(self, octets: bytes, root: Part, target: Target, policy: RelayPolicy) -> None:
+        self.octets = octets
+        self.root = root
+        self.target = target
+        self.policy = policy
+        self.edits = EditList(octets)
+        self.findings: list[Finding] = []
+
+    def run(self) -> None:
+        for finding in self.root.all_findings():
+            if finding.rule in ("nesting-limit", "header-limit", "part-limit"):
+                raise Unconvertible(finding)
+        self._entity(self.root, is_message=True)
+
+    def _refuse(
+        self, part: Part, rule: str, source: str, text: str, offset: int, enhanced: str, code: int = 554
+    ) -> NoReturn:
+        raise Unconvertible(Finding(rule, source, text, offset, part.number, enhanced, True), code)
+
+    def _entity(self, part: Part, *, is_message: bool) -> None:
+        self._fields(part)
+        if part.is_multipart:
+            self._multipart(part)
+        elif part.is_message and part.content_type.subtype != "global":
+            self._relabel(part)
+            self._entity(part.children[0], is_message=True)
+        else:
+            self._leaf(part, is_message=is_message)
+
+    # --- header ---------------------------------------------------------------------------------------------------
+
+    def _fields(self, part: Part) -> None:
+        found = offences(self.octets, part.header.start, part.header.end)
+        if not found.any or (self.target.utf8_header and not found.binary):
+            return
+        for field in part.fields:
+            if self.target.utf8_header and not offences(self.octets, field.start, field.end).binary:
+                continue
+            converted = convert_field(self.octets, field, repair=self.policy.repair)
+            if converted is None:
+                continue
+            if converted.problem is not None:
+                problem = converted.problem
+                code = 553 if problem.enhanced == "5.6.7" else 554
+                self._refuse(part, problem.rule, problem.source, problem.text, field.start, problem.enhanced, code)
+            if converted.loss:
+                self._loss(part, field.start, f"octets of {field.name.decode('ascii')[:60]} replaced by '?'")
+            if field.key == "content-type" and not part.boundary.isascii():
+                text = "boundary parameter with 8-bit octets"
+                self._refuse(part, "8bit-boundary", "RFC 2046 §5.1.1", text, field.start, "5.6.0")
+            self.edits.replace(
+                field.start, field.end, converted.octets, rule=converted.rule, source=converted.source, part=part.number
+            )
+        blank = self.octets[part.fields_end : part.header.end]
+        if blank == b"\n":
+            self._line_end(part, part.fields_end, part.header.end)
+        skipped = part.fields[0].start if part.fields else part.fields_end
+        if skipped > part.start:
+            self.edits.replace(
+                part.start, skipped, b"", rule="mbox-from-line", source="RFC 5322 §2.2", part=part.number
+            )
+
+    def _loss(self, part: Part, offset: int, text: str) -> None:
+        self.findings.append(Finding("conversion-with-loss", "RFC 3463 §3.7", text, offset, part.number, "2.6.4"))
+
+    def _line_end(self, part: Part, start: int, end: int) -> None:
+        self.edits.replace(start, end, b"\r\n", rule="bare-lf", source="RFC 5322 §2.3", part=part.number)
+
+    # --- multipart ------------------------------------------------------------------------------------------------
+
+    def _multipart(self, part: Part) -> None:
+        if not part.delimiters:
+            self._opaque(part)
+            return
+        self._relabel(part)
+        if part.preamble:
+            self._text_outside_parts(part, part.preamble.start, part.preamble.end, at_start=True)
+        if is_protected_container(part) and not self.policy.break_signatures:
+            self._protected(part)
+        else:
+            self._parts(part)
+        if part.epilogue:
+            self._text_outside_parts(part, part.epilogue.start, part.epilogue.end, at_start=False)
+
+    def _parts(self, part: Part) -> None:
+        position = part.preamble.end if part.preamble else part.body.start
+        for number, delimiter in enumerate(part.delimiters):
+            self._gap(part, position, delimiter.start, delimiter.end)
+            if number < len(part.children):
+                child = part.children[number]
+                self._entity(child, is_message=False)
+                position = child.end
+            else:
+                position = delimiter.end
+
+    def _gap(self, part: Part, start: int, delimiter_start: int, end: int) -> None:
+        """A delimiter line with the line end before it: only its line ends are ours to mend."""
+        octets = self.octets
+        if octets[start:delimiter_start] == b"\n":
+            self._line_end(part, start, delimiter_start)
+        line = octets[delimiter_start:end]
+        if line.endswith(b"\n") and not line.endswith(b"\r\n"):
+            self._line_end(part, end - 1, end)
+            line = line[:-1] + b"\r\n"
+        if len(line) > MAX_LINE + 2 or b"\r" in line.removesuffix(b"\r\n"):
+            text = line.rstrip(b" \t\r\n")
+            at = delimiter_start + len(text)
+            stop = end - 1 if line is not octets[delimiter_start:end] else end
+            self.edits.replace(at, stop, b"", rule="long-line", source="RFC 5322 §2.1.1", part=part.number)
+
+    def _opaque(self, part: Part) -> None:
+        """A multipart that cannot be split: it may not be encoded either, so it passes as it is or not at all."""
+        found = offences(self.octets, part.body.start, part.body.end)
+        if self.target.allows(found):
+            return
+        text = "multipart without boundary or delimiter cannot be converted"
+        self._refuse(part, "opaque-multipart", "RFC 2046 §5.1.1", text, _first(found), "5.6.0")
+
+    def _protected(self, part: Part) -> None:
+        start = part.delimiters[0].start
+        end = part.delimiters[-1].end if part.closed else part.end
+        found = offences(self.octets, start, end)
+        if self.target.allows(found):
+            return
+        # RFC 1847 §2.1: the signer had to encode; changing anything here breaks the signature.
+        text = f"{part.content_type.name} needs conversion, which would break it"
+        self._refuse(part, "protected-part", "RFC 1847 §2.1", text, _first(found), "5.6.2")
+
+    def _text_outside_parts(self, part: Part, start: int, end: int, *, at_start: bool) -> None:
+        """Preamble or epilogue (RFC 2046 §5.1.1: to be ignored): what cannot pass is replaced by "?"."""
+        found = offences(self.octets, start, end)
+        if self.target.allows(found):
+            return
+        text = self.octets[start:end]
+        if not self.target.eight_bit or found.nul >= 0 or found.bare_cr >= 0:
+            lost = _LOST if not self.target.eight_bit else re.compile(rb"\0|\r(?!\n)")
+            if lost.search(text):
+                self._loss(
+                    part, _first(found), f"octets of the {'preamble' if at_start else 'epilogue'} replaced by '?'"
+                )
+                # A line may not become a delimiter by it.
+                text = lost.sub(b"?", _DASHES.sub(b"??", text))
+        text = _BARE_LF.sub(b"\r\n", text)
+        if long_line(text, 0, len(text)) >= 0:
+            rows = [row if len(row) <= MAX_LINE else _chop(row) for row in text.split(b"\r\n")]
+            text = b"\r\n".join(rows)
+        source = "RFC 2046 §5.1.1"
+        if at_start and not part.has_blank_line and text:
+            text = b"\r\n" + text
+        self.edits.replace(start, end, text, rule="outside-parts", source=source, part=part.number)
+
+    def _relabel(self, part: Part) -> None:
+        """A container says what its parts are now (RFC 2045 §6.4)."""
+        if part.encoding not in ("8bit", "binary") or self.target.binary:
+            return
+        if self.target.eight_bit and part.encoding == "8bit":
+            return
+        label = b"8bit" if self.target.eight_bit and self._keeps_eight_bit(part) else b"7bit"
+        self._set_encoding(part, label, rule="relabelled")
+
+    def _keeps_eight_bit(self, part: Part) -> bool:
+        return any(
+            self.target.allows(found) and found.eight_bit >= 0
+            for leaf in part.walk()
+            if not leaf.children
+            for found in (offences(self.octets, leaf.body.start, leaf.body.end),)
+        )
+
+    def _set_encoding(self, part: Part, label: bytes, *, rule: str) -> None:
+        """The value of every Content-Transfer-Encoding field of the part replaced in place; comments stay."""
+        for field in part.fields_of("content-transfer-encoding"):
+            value = self.octets[field.value_start : field.end]
+            start = skip_comments(value, 0)
+            token = first_token(value)
+            quoted = value[start : start + 1] == b'"'
+            length = len(value[start:].split(b'"')[1]) + 2 if quoted and value.count(b'"') > 1 else len(token)
+            at = field.value_start + start
+            self.edits.replace(at, at + length, label, rule=rule, source=_MESSAGE_RULE, part=part.number)
+
+    # --- leaves ---------------------------------------------------------------------------------------------------
+
+    def _leaf(self, part: Part, *, is_message: bool) -> None:
+        found = offences(self.octets, part.body.start, part.body.end)
+        if self.target.allows(found):
+            if (part.encoding == "binary" and not self.target.binary) or (
+                part.encoding == "8bit" and not self.target.eight_bit
+            ):
+                keeps = self.target.eight_bit and found.eight_bit >= 0
+                self._set_encoding(part, b"8bit" if keeps else b"7bit", rule="relabelled")
+            return
+        self._check_convertible(part, found)
+        if part.encoding in IDENTITY:
+            self._encode(part, found, is_message=is_message)
+        else:
+            body = repair_leaf(self.octets[part.body.start : part.body.end], part.encoding)
+            self.edits.replace(
+                part.body.start,
+                part.body.end,
+                body,
+                rule=f"repaired-{part.encoding}",
+                source="RFC 2045 §6.7",
+                part=part.number,
+            )
+
+    def _check_convertible(self, part: Part, found: Offences) -> None:
+        kind, at = part.content_type, _first(found)
+        if (
+            kind.maintype == "message"
+            and kind.subtype not in ("rfc822", "global", "news")
+            and not _is_global(kind.subtype)
+        ):
+            # RFC 2046 §5.2.2, §5.2.3 and RFC 2045 §6.4; RFC 6532 §3.5 relaxes it for new types only.
+            text = f"{kind.name} may not be encoded"
+            self._refuse(part, "unencodable-message", "RFC 2046 §5.2.2", text, at, "5.6.3")
+        if kind.maintype == "application" and kind.subtype in ("pkcs7-mime", "x-pkcs7-mime"):
+            text = "S/MIME content needs conversion, which the sender had to do"
+            self._refuse(part, "protected-part", "RFC 8551 §3.1", text, at, "5.6.2")
+        if part.encoding not in IDENTITY and part.encoding not in ("quoted-printable", "base64"):
+            text = f"cannot convert content with Content-Transfer-Encoding {part.encoding[:40]!r}"
+            self._refuse(part, "unknown-encoding", "RFC 2045 §6.4", text, at, "5.6.3")
+        unlabelled = not kind.explicit and part.encoding in IDENTITY and found.eight_bit >= 0
+        if unlabelled and self.policy.unlabelled is OnNeed.BOUNCE:
+            text = "8-bit content without Content-Type"
+            self._refuse(part, "unlabelled-8bit", "RFC 2045 §5.2", text, at, "5.6.3")
+
+    def _encode(self, part: Part, found: Offences, *, is_message: bool) -> None:
+        body = self.octets[part.body.start : part.body.end]
+        encoding = choose_encoding(body, part.content_type, found)
+        label = part.encoding if part.field("content-transfer-encoding") else "8bit" if found.eight_bit >= 0 else "7bit"
+        self._label(part, label, encoding, found, is_message=is_message)
+        encoded = encode_leaf(body, encoding)
+        if encoding == "base64" and part.end == len(self.octets):
+            encoded += b"\r\n"
+        self.edits.replace(
+            part.body.start,
+            part.body.end,
+            encoded,
+            rule=f"{label}-to-{encoding}",
+            source="RFC 6152 §3",
+            part=part.number,
+        )
+
+    def _label(self, part: Part, label: str, encoding: str, found: Offences, *, is_message: bool) -> None:
+        """Content-Transfer-Encoding set or added, X-MIME-Autoconverted after it, what is missing before it."""
+        policy = self.policy
+        by = f" by {policy.host}" + (f" id {policy.queue_id}" if policy.queue_id else "")
+        trace = f"X-MIME-Autoconverted: from {label} to {encoding}{by}\r\n".encode("ascii", "replace")
+        rule, source = "content-transfer-encoding", "RFC 2045 §6.1"
+        field = part.field("content-transfer-encoding")
+        content_type = part.field("content-type")
+        added = b""
+        if is_message and not part.field("mime-version"):
+            added += b"MIME-Version: 1.0\r\n"  # RFC 2045 §4
+        if content_type is None and found.eight_bit >= 0:
+            charset = policy.unlabelled_charset.encode("ascii", "replace")
+            added += b"Content-Type: text/plain; charset=%b\r\n" % charset  # RFC 1428 §3
+        if field is not None:
+            self._set_encoding(part, encoding.encode(), rule=rule)
+            at, inserted = field.end, trace
+            if added:
+                self.edits.insert(field.start, added, rule=rule, source=source, part=part.number)
+        else:
+            at = content_type.end if content_type is not None else part.fields_end
+            inserted = added + b"Content-Transfer-Encoding: %b\r\n" % encoding.encode() + trace
+        self.edits.insert(at, inserted, rule=rule, source=source, part=part.number)
+        if not part.has_blank_line:
+            self.edits.insert(
+                part.fields_end, b"\r\n", rule="missing-blank-line", source="RFC 5322 §2.1", part=part.number
+            )
+
+
+def _is_global(subtype: str) -> bool:
+    """RFC 6532 §3.7 and RFC 6533 §4-§6: these message types may be encoded."""
+    return subtype == "global" or subtype.startswith("global-")
+
+
+def _first(found: Offences) -> int:
+    return min(at for at in (found.eight_bit, found.nul, found.bare_cr, found.bare_lf, found.long_line) if at >= 0)
+
+
+def _chop(row: bytes) -> bytes:
+    """A line nobody reads, in pieces that cannot be taken for delimiters."""
+    return b"\r\n ".join([row[at : at + 900] for at in range(0, len(row), 900)])
