@@ -9,7 +9,8 @@ import hashlib
 import re
 from typing import Final
 
-from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, judge_received
+from mailsandbox.encoding.receive import judge_received
+from mailsandbox.encoding.verdicts import Accept, Convert, ReceiveMode, Refuse
 from mailsandbox.journey.model import Accepted, TranscriptLine
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.trace import count_received, format_date, received_field
