@@ -1,0 +1,94 @@
+"""The HTTP server: uvicorn's protocols on the running loop, without uvicorn's Server.
+
+Server installs signal handlers, polls every 0.1 s and takes 0.2 s to stop. Its protocols (h11, wsproto) need none of
+that: a socket of our own, and a set of open connections that we close ourselves.
+Invariant: after `aclose` no connection, task or socket of this server is left; it may be called again.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from uvicorn.server import ServerState
+
+from mailsandbox.access.http.app import application
+from mailsandbox.access.http.connections import KEY
+from mailsandbox.access.http.context import HttpContext
+from mailsandbox.errors import StartError
+
+KEEP_ALIVE: Final = 75  # seconds an idle connection stays open, as nginx; pollers come every few seconds
+MAX_HEAD: Final = 65_536  # octets of request line and fields; RFC 9110 §5.4 leaves the limit to us
+MAX_WEBSOCKET_MESSAGE: Final = 65_536  # octets; clients send small JSON
+BACKLOG: Final = 1024
+DRAIN: Final = 0.5  # seconds for answers under way to end at the stop
+
+
+class HttpServer:
+    """One listening socket. `port` 0 takes a free one, which `port` then tells."""
+
+    def __init__(self, context: HttpContext, host: str, port: int) -> None:
+        self.context = context
+        self.host = host
+        self.port = port
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises StartError."""
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every malformed request
+        config = Config(
+            application(self.context),
+            http=H11Protocol,
+            ws=WSProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            h11_max_incomplete_event_size=MAX_HEAD,
+            ws_max_size=MAX_WEBSOCKET_MESSAGE,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=20.0,
+        )
+        config.load()
+        state = self._state
+
+        def connection() -> H11Protocol:
+            shared: dict[str, object] = {}
+            protocol = H11Protocol(config=config, server_state=state, app_state=shared)
+            shared[KEY] = protocol
+            return protocol
+
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(connection, self.host, self.port, backlog=BACKLOG)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(f"http: cannot listen on {self.host}:{self.port}: {reason}") from None
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Stop listening, end the streams, close every connection: a few milliseconds."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        self.context.stopping.set()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = {task for task in self._state.tasks if task is not asyncio.current_task()}
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=DRAIN)
+            for task in left:
+                task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await self.context.tasks.aclose()
+        # The transports tell their protocols in the loop's next turns; then nothing of ours is scheduled any more.
+        for _ in range(3):
+            await asyncio.sleep(0)

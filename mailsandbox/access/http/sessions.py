@@ -1,0 +1,87 @@
+"""Every connection of SMTP, POP3 and IMAP with its transcript, refused and broken ones too."""
+
+import itertools
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mailsandbox.access.http import shapes
+from mailsandbox.access.http.context import HttpContext
+from mailsandbox.access.http.endpoints import Endpoint
+from mailsandbox.access.http.problems import Problem
+from mailsandbox.access.http.times import rfc3339
+from mailsandbox.access.http.typed import Json, query
+from mailsandbox.journey.sessions import SessionRecord
+from mailsandbox.store.credentials import canonical
+
+
+class SessionsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Exact values; `protocol`: smtp, lmtp, relay, pop3, imap; `outcome`: open, closed, rejected, aborted ..."""
+
+    protocol: str = ""
+    account: str = ""
+    outcome: str = ""
+    service: str = ""
+    limit: shapes.Limit = 100
+
+
+async def list_sessions(context: HttpContext, request: Request) -> Response:
+    """GET /v1/sessions."""
+    wanted = query(request, SessionsQuery)
+    fitting = (
+        _summary(record)
+        for record in context.sessions
+        if wanted.protocol in ("", record.protocol)
+        and wanted.outcome in ("", record.outcome)
+        and wanted.service in ("", record.service)
+        and (not wanted.account or canonical(wanted.account) == canonical(record.account))
+    )
+    return Json(shapes.Sessions(list(itertools.islice(fitting, wanted.limit))))
+
+
+async def show_session(context: HttpContext, request: Request) -> Response:
+    """GET /v1/sessions/{id}."""
+    record = context.sessions.get(request.path_params["id"])
+    if record is None:
+        raise Problem(404, f"no session has the id {request.path_params['id']!r}, or no longer", "no-such-session")
+    summary = _summary(record)
+    return Json(
+        shapes.SessionView(
+            **{name: getattr(summary, name) for name in summary.__struct_fields__},
+            findings=[msgspec.to_builtins(found) for found in record.findings],
+            transcript=[shapes.TranscriptRow(line.at, line.side, line.text) for line in record.transcript],
+        )
+    )
+
+
+def _summary(record: SessionRecord) -> shapes.SessionSummary:
+    return shapes.SessionSummary(
+        id=record.id,
+        protocol=record.protocol,
+        service=record.service,
+        peer=record.peer,
+        local=record.local,
+        started_at=rfc3339(record.started_at),
+        ended_at=None if record.ended_at is None else rfc3339(record.ended_at),
+        outcome=record.outcome,
+        account=record.account,
+        tls=record.tls,
+        helo=record.helo,
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET", "/v1/sessions", list_sessions, "Connections, newest first", query=SessionsQuery, gives=shapes.Sessions
+    ),
+    Endpoint(
+        "GET",
+        "/v1/sessions/{id}",
+        show_session,
+        "One connection with its transcript",
+        gives=shapes.SessionView,
+        also=(404,),
+    ),
+)

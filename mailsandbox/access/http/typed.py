@@ -1,0 +1,95 @@
+"""Requests to typed values, typed values to answers: msgspec at the edge, problem documents for what does not fit."""
+
+from collections import Counter
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from mailsandbox.access.http.problems import Problem, invalid
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Json(Response):
+    """A JSON answer from any msgspec struct, dataclass or plain value."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return _ENCODER.encode(content)
+
+
+def encode(value: object) -> bytes:
+    """JSON octets."""
+    return _ENCODER.encode(value)
+
+
+def query(request: HTTPConnection, kind: type[T]) -> T:
+    """The query as a struct; fields that are lists take repeated parameters.
+
+    Raises Problem 422 that names the parameter: unknown, given twice, or not of its type.
+    """
+    lists = {f.encode_name for f in msgspec.structs.fields(kind) if getattr(f.type, "__origin__", None) is list}
+    given: dict[str, str | list[str]] = {}
+    counted = Counter(name for name, _ in request.query_params.multi_items())
+    for name, value in request.query_params.multi_items():
+        if name in lists:
+            row = given.setdefault(name, [])
+            assert isinstance(row, list)
+            row.append(value)
+        elif counted[name] > 1:
+            raise invalid(f"the parameter {name} is given {counted[name]} times", where=f"?{name}")
+        else:
+            given[name] = value
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _not_valid(error, "?") from None
+
+
+async def body(request: Request, kind: type[T], *, limit: int) -> T:
+    """The JSON body as a struct. 415: another media type; 413: over the limit; 400: no JSON; 422: other JSON."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("application/json", ""):
+        raise Problem(415, f"a JSON body is expected here, not {media_type}", "wrong-media-type")
+    octets = await read_body(request, limit=limit)
+    try:
+        return msgspec.json.decode(octets or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _not_valid(error, "") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, f"the body is not JSON: {error}", "not-json") from None
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """The whole body. Raises Problem 413 as soon as it is known to be longer than `limit` octets."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Problem:
+    # The rest is not read, so the connection cannot be used again (RFC 9110 §15.5.14).
+    return Problem(413, f"the body is longer than {limit} octets", "too-large", headers={"Connection": "close"})
+
+
+def _not_valid(error: msgspec.ValidationError, prefix: str) -> Problem:
+    """msgspec says "Expected `int`, got `str` - at `$.limit`"; the path becomes a parameter name or a JSON pointer."""
+    text, _, path = str(error).partition(" - at `$")
+    path = path.rstrip("`")
+    names = [part for part in path.replace("[", ".").replace("]", "").split(".") if part]
+    where = f"?{names[0]}" if prefix and names else "/" + "/".join(names) if names else ""
+    detail = f"{text}{f' (at {where})' if where else ''}"
+    return invalid(detail, where=where)
