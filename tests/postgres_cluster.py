@@ -34,6 +34,7 @@ class Cluster:
             *self._as_user, str(self._binaries / "postgres"), "-D", str(self.directory / "data"),
             "-p", str(self.port), "-k", str(self.directory), "-c", "listen_addresses=127.0.0.1",
             "-c", "max_connections=60", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal",
+            "-c", "fsync=off",  # the machine does not crash between two tests
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ready = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -6,7 +6,7 @@ Knows SQLite's connection, not who calls it from which thread.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ class SqliteTx:
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)
+
+    def announce(self, topic: str) -> None:
+        """Nobody shares this database."""
 
 
 @dataclass(slots=True)
@@ -93,16 +96,14 @@ class Batch:
 
     def settle(self) -> None:
         """Give out callbacks, then results."""
-        if self._broken is None:
-            for callback in self._tx.callbacks:
-                _guarded(callback)
-        for index, submission in enumerate(self.submissions):
-            outcome = self._outcomes[index] if index < len(self._outcomes) else None
-            if isinstance(outcome, _Failed):
-                outcome = outcome.error
-            elif self._broken is not None:
-                outcome = self._broken
-            _guarded(submission.done, outcome)
+        if self._broken is not None:
+            settle(self.submissions, [self._broken] * len(self.submissions), [])
+            return
+        settle(
+            self.submissions,
+            [outcome.error if isinstance(outcome, _Failed) else outcome for outcome in self._outcomes],
+            self._tx.callbacks,
+        )
 
     def _run_one(self, work: Work[Any]) -> None:  # Any: see Submission
         tx = self._tx
@@ -145,6 +146,16 @@ class Batch:
 
     def _failure(self, error: sqlite3.Error) -> BaseException:
         return sqlite_failure(error, self._place) or error
+
+
+def settle(
+    submissions: Sequence[Submission], outcomes: Sequence[object], callbacks: Sequence[Callable[[], None]]
+) -> None:
+    """Give out the callbacks, then to each submission its outcome."""
+    for callback in callbacks:
+        _guarded(callback)
+    for submission, outcome in zip(submissions, outcomes, strict=True):
+        _guarded(submission.done, outcome)
 
 
 def _guarded(callback: Callable[..., object], *arguments: object) -> None:

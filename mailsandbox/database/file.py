@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -35,7 +36,7 @@ class FileDatabase:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME
-        self._place = str(self.path)
+        self.place = str(self.path)
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -79,11 +80,14 @@ class FileDatabase:
 
     def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
         if self._writer is None:
-            done(closed(self._place))
+            done(closed(self.place))
             return
         self._pending.append(Submission(work, done, heavy))
         self._idle.clear()
         self._schedule()
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Nobody shares this database."""
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:
         if heavy:
@@ -105,7 +109,7 @@ class FileDatabase:
         if self._writer is None:
             return
         count = min(len(self._pending), MAX_BATCH)
-        self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self._place)
+        self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self.place)
         batch.begin()
         complete = batch.run(heavy_too=False)
         if complete and count == 1 and self._commit_seconds < _QUICK_COMMIT:
@@ -133,7 +137,7 @@ class FileDatabase:
 
     def _read_on(self, connection: sqlite3.Connection | None, work: Work[T]) -> T:
         if connection is None:
-            raise closed(self._place)
+            raise closed(self.place)
         try:
             connection.execute("BEGIN")
             try:
@@ -142,18 +146,18 @@ class FileDatabase:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise sqlite_failure(error, self._place) or error from error
+            raise sqlite_failure(error, self.place) or error from error
 
     def _open(self) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            self._writer = connect(self._place, durable=True)
+            self._writer = connect(self.place, durable=True)
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
             self._writer.execute("BEGIN IMMEDIATE")  # a read-only file system says so here
             self._writer.execute("ROLLBACK")
-            self._reader = connect(self._place, read_only=True)
-            self._heavy_reader = connect(self._place, read_only=True)
+            self._reader = connect(self.place, read_only=True)
+            self._heavy_reader = connect(self.place, read_only=True)
         except OSError as error:
             self._close_connections()
             raise StartError(
@@ -161,7 +165,7 @@ class FileDatabase:
             ) from error
         except sqlite3.Error as error:
             self._close_connections()
-            raise StartError(f"the database cannot be opened: {sqlite_failure(error, self._place) or error}") from error
+            raise StartError(f"the database cannot be opened: {sqlite_failure(error, self.place) or error}") from error
 
     def _take_lock(self) -> None:
         """One daemon per directory: the lock goes with the process, however it ends."""

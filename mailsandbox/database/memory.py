@@ -5,6 +5,7 @@ For tests and for `--memory`. Works that callbacks submit run after those before
 
 import sqlite3
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
@@ -20,6 +21,8 @@ _PLACE = "the database in memory"
 
 class MemoryDatabase:
     """A `Database` that lives as long as the object."""
+
+    place = _PLACE
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -65,6 +68,9 @@ class MemoryDatabase:
         batch.run(heavy_too=True)
         batch.commit()
         batch.settle()
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Nobody shares this database."""
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:
         return self.read_now(work)

@@ -48,6 +48,10 @@ class Tx(Protocol):
         """Call back on the loop's thread once this work is durable; forgotten if the work fails."""
         ...
 
+    def announce(self, topic: str) -> None:
+        """Tell other daemons that share the database, once this work is durable. A topic has no spaces."""
+        ...
+
     @property
     def dialect(self) -> str:
         """ "sqlite" or "postgresql", for the few statements that cannot be common."""
@@ -60,6 +64,11 @@ Done = Callable[[Any], None]  # Any: the work's result, or the exception that en
 
 class Database(Protocol):
     """A place for tables. The engine's errors surface as StoreUnavailable or StoreFull; StartError when it opens."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages; without passwords."""
+        ...
 
     async def start(self) -> None:
         """Open; raises StartError."""
@@ -82,4 +91,11 @@ class Database(Protocol):
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:
         """Run on a consistent snapshot; does not wait for writers."""
+        ...
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Call `heard` on the loop's thread with each topic that another daemon announced.
+
+        The topic "" means that some may have been missed. Never called where nobody else can share the database.
+        """
         ...

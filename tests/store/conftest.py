@@ -12,7 +12,7 @@ from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import Change
 from mailsandbox.store.store import Store
 
-BACKENDS = ["memory", "file"]
+BACKENDS = ["memory", "file", "postgresql"]
 
 
 @pytest.fixture(params=BACKENDS)

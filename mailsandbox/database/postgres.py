@@ -1,0 +1,249 @@
+"""PostgreSQL by psycopg 3: one store shared by several daemons.
+
+Works run in a writer thread, those that came together in one transaction; reads in reader threads, each with its own
+connection and snapshot. What a work announces reaches the other daemons by NOTIFY when it is committed.
+Invariant: nothing is retried once COMMIT was sent, so no work takes effect twice; a lost connection is opened anew for
+the next work, so the daemon recovers by itself.
+"""
+
+import asyncio
+import logging
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from mailsandbox.database.batch import Submission, closed, settle
+from mailsandbox.database.listening import Listening
+from mailsandbox.database.postgres_tx import RETRIED, Connection, PostgresTx, Statements, postgres_failure
+from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.worker import Worker
+from mailsandbox.errors import StartError, StoreUnavailable
+
+T = TypeVar("T")
+
+READERS: Final = 4  # threads and connections
+MAX_BATCH: Final = 256  # works in one transaction, which holds the rows they lock
+ATTEMPTS: Final = 6  # at a work that lost a deadlock
+MAX_PAYLOAD: Final = 7_000  # octets; PostgreSQL's limit for NOTIFY is 8,000
+_CONNECT_TIMEOUT: Final = 5  # seconds
+
+Settled = tuple[list[Submission], list[Any], list[Callable[[], None]]]  # Any: results of unrelated works
+
+_log = logging.getLogger(__name__)
+
+
+class PostgresDatabase:
+    """A `Database` at a postgresql:// URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.place = re.sub(r"(?<=://)([^@/]*)@", "", url)  # without user and password, for messages
+        self.daemon = uuid.uuid4().hex[:12]  # tells our own announcements from others'
+        self._listening: Listening | None = None
+        self._writer: Connection | None = None
+        self._readers: list[Connection | None] = [None] * READERS
+        self._idle_readers: asyncio.Queue[int] = asyncio.Queue()
+        self._pending: deque[Submission] = deque()
+        self._running = False
+        self._scheduled = False
+        self._open = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._statements = Statements()
+
+    async def start(self) -> None:
+        if self._open:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._write_worker = Worker("database-writer", self._loop)
+        self._read_workers = [Worker(f"database-reader-{number}", self._loop) for number in range(READERS)]
+        self._idle_readers = asyncio.Queue()
+        for number in range(READERS):
+            self._idle_readers.put_nowait(number)
+        try:
+            self._writer = await self._write_worker.run(self._connect)
+        except psycopg.Error as error:
+            await self._write_worker.aclose()
+            raise StartError(f"the database {self.place} cannot be opened: {str(error).strip()}") from error
+        self._open = True
+
+    async def aclose(self) -> None:
+        if not self._open:
+            return
+        await self._idle.wait()
+        self._open = False
+        if self._listening is not None:
+            await self._listening.aclose()
+        for worker in (self._write_worker, *self._read_workers):
+            await worker.aclose()
+        for connection in (self._writer, *self._readers):
+            if connection is not None:
+                connection.close()
+        self._writer = None
+        self._readers = [None] * READERS
+
+    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+        waiting: asyncio.Future[T] = self._loop.create_future()
+
+        def done(outcome: T | BaseException) -> None:
+            if waiting.done():  # cancelled; the work is committed all the same
+                return
+            if isinstance(outcome, BaseException):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
+
+        self.submit(work, done, heavy=heavy)
+        return await waiting
+
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
+        if not self._open:
+            done(closed(self.place))
+            return
+        self._pending.append(Submission(work, done, heavy))
+        self._idle.clear()
+        self._schedule()
+
+    async def read(self, work: Work[T], *, heavy: bool = False) -> T:
+        if not self._open:
+            raise closed(self.place)
+        number = await self._idle_readers.get()
+        try:
+            return await self._read_workers[number].run(lambda: self._read(number, work))
+        finally:
+            self._idle_readers.put_nowait(number)
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Call `heard` on the loop's thread with each topic that another daemon announced; "" after a gap."""
+        self._listening = Listening(self.url, self.daemon, heard, self._loop)
+        self._listening.start()
+
+    def _schedule(self) -> None:
+        if self._pending and not self._running and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._start_batch)
+
+    def _start_batch(self) -> None:
+        self._scheduled = False
+        self._running = True
+        batch = [self._pending.popleft() for _ in range(min(len(self._pending), MAX_BATCH))]
+        self._write_worker.submit(lambda: self._run_batch(batch), self._end_batch)
+
+    def _end_batch(self, results: object) -> None:
+        self._running = False
+        if isinstance(results, BaseException):
+            _log.error("the database writer failed", exc_info=results)
+        else:
+            assert isinstance(results, list)
+            for submissions, outcomes, callbacks in results:
+                settle(submissions, outcomes, callbacks)
+        if self._pending:
+            self._schedule()
+        else:
+            self._idle.set()
+
+    # -- in the writer's thread
+
+    def _run_batch(self, batch: list[Submission]) -> list[Settled]:
+        """All in one transaction; when one of them fails, each in its own."""
+        try:
+            return [self._transact(batch)]
+        except BaseException as error:
+            lost = isinstance(error, psycopg.OperationalError) and not isinstance(error, RETRIED)
+            if lost or (len(batch) == 1 and not isinstance(error, RETRIED)):
+                return [(batch, [self._outcome(error)] * len(batch), [])]
+        return [self._attempt(submission) for submission in batch]
+
+    def _attempt(self, submission: Submission) -> Settled:
+        """One work in its own transaction, again if it lost a deadlock."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._transact([submission])
+            except RETRIED as error:
+                if attempt == ATTEMPTS:
+                    return [submission], [self._outcome(error)], []
+            except BaseException as error:
+                return [submission], [self._outcome(error)], []
+        raise AssertionError("unreachable")
+
+    def _transact(self, batch: list[Submission]) -> Settled:
+        connection = self._connected_writer()
+        tx = PostgresTx(connection, self._statements)
+        try:
+            outcomes = [submission.work(tx) for submission in batch]
+            self._notify(tx)
+            connection.commit()
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        return batch, outcomes, tx.callbacks
+
+    def _notify(self, tx: PostgresTx) -> None:
+        payload = self.daemon
+        for topic in tx.topics:
+            if len(payload) + len(topic) > MAX_PAYLOAD:
+                tx.execute("SELECT pg_notify('mailsandbox', ?)", (payload,))
+                payload = self.daemon
+            payload += " " + topic
+        if tx.topics:
+            tx.execute("SELECT pg_notify('mailsandbox', ?)", (payload,))
+
+    def _connected_writer(self) -> Connection:
+        """The writer's connection, made anew if it was lost; a session that ended while idle is noticed here."""
+        if self._writer is not None and not self._writer.closed:
+            try:
+                self._writer.execute("SELECT 1")  # begins the transaction
+                return self._writer
+            except psycopg.OperationalError:
+                self._writer.close()
+        self._writer = self._connect()
+        return self._writer
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+
+    def _outcome(self, error: BaseException) -> BaseException:
+        if not isinstance(error, psycopg.Error):
+            return error
+        if isinstance(error, RETRIED):
+            return StoreUnavailable(f"{self.place}: {ATTEMPTS} attempts lost against other daemons ({error})")
+        return postgres_failure(error, self.place) or error
+
+    # -- in a reader's thread
+
+    def _read(self, number: int, work: Work[T]) -> T:
+        for fresh in (False, True):
+            connection = self._readers[number]
+            if connection is None or connection.closed or fresh:
+                connection = self._readers[number] = self._connect(read_only=True)
+            try:
+                result = work(PostgresTx(connection, self._statements))
+                connection.rollback()
+                return result
+            except psycopg.OperationalError as error:
+                connection.close()
+                if fresh:
+                    raise self._outcome(error) from error
+            except psycopg.Error as error:
+                self._roll_back(connection)
+                raise self._outcome(error) from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+        raise AssertionError("unreachable")
+
+    def _connect(self, *, read_only: bool = False) -> Connection:
+        connection: Connection = psycopg.connect(
+            self.url, connect_timeout=_CONNECT_TIMEOUT, application_name="mailsandbox"
+        )
+        if read_only:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+        return connection

@@ -1,0 +1,77 @@
+"""One PostgreSQL connection as a `Tx`, and its errors in our words."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, cast
+
+import psycopg
+from psycopg import errors
+
+from mailsandbox.database.tx import Cursor
+from mailsandbox.errors import MailsandboxError, StoreFull, StoreUnavailable
+
+RETRIED: Final = (errors.DeadlockDetected, errors.SerializationFailure)
+
+Connection = psycopg.Connection[tuple[Any, ...]]  # Any: columns of any type
+
+
+class Statements:
+    """SQL in the common dialect to psycopg's: `?` becomes `%s`. Remembers what it translated."""
+
+    def __init__(self) -> None:
+        self._translated: dict[str, bytes] = {}
+
+    def __getitem__(self, sql: str) -> bytes:
+        found = self._translated.get(sql)
+        if found is None:
+            if len(self._translated) > 5_000:  # lists of placeholders differ in length
+                self._translated.clear()
+            found = self._translated[sql] = sql.replace("%", "%%").replace("?", "%s").encode()
+        return found
+
+
+class PostgresTx:
+    """A transaction on `connection`."""
+
+    __slots__ = ("_statements", "callbacks", "connection", "topics")
+
+    dialect = "postgresql"
+
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        self.connection = connection
+        self._statements = statements
+        self.callbacks: list[Callable[[], None]] = []
+        self.topics: dict[str, None] = {}
+
+    def execute(self, sql: str, parameters: Sequence[object] = (), /) -> Cursor:
+        # cast: psycopg's cursor has what Cursor names, with wider types
+        return cast(Cursor, self.connection.execute(self._statements[sql], parameters))
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> object:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(self._statements[sql], rows)
+        return None
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def announce(self, topic: str) -> None:
+        self.topics[topic] = None
+
+    def rewind(self, callbacks: int, topics: int) -> None:
+        """Forget what a failed work left."""
+        del self.callbacks[callbacks:]
+        for topic in list(self.topics)[topics:]:
+            del self.topics[topic]
+
+
+def postgres_failure(error: psycopg.Error, place: str) -> MailsandboxError | None:
+    """The store error for an error of PostgreSQL; None when it is a bug of ours."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    match error:
+        case errors.DiskFull() | errors.OutOfMemory() | errors.ProgramLimitExceeded():
+            return StoreFull(f"{place}: no room left ({text})")
+        case errors.IntegrityError() | errors.ProgrammingError() | errors.DataError():
+            return None
+        case psycopg.OperationalError() | psycopg.InternalError():
+            return StoreUnavailable(f"{place}: {text}")
+    return None
