@@ -20,12 +20,25 @@ async def until(condition):
         await asyncio.sleep(0)
 
 
+async def hang_up(*writers):
+    """Close and see it done: uvloop's close() of a loop waits for ever for a TLS client that is half closed."""
+    for writer in writers:
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except OSError:
+            pass
+
+
 async def connect(listener, **tls):
     return await asyncio.open_connection(listener.host, listener.port, **tls)
 
 
 async def test_no_reactor_is_imported():
-    code = "import mailsandbox.access.transport, mailsandbox.access.login, sys; assert 'twisted.internet.reactor' not in sys.modules"
+    code = (
+        "import mailsandbox.access.transport, mailsandbox.access.login, sys\n"
+        "assert 'twisted.internet.reactor' not in sys.modules"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=subprocess.PIPE)
     _, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
@@ -47,7 +60,7 @@ def test_what_was_written_before_loseconnection_reaches_a_slow_reader(run, sourc
         while piece := await reader.read(10_000):
             heard += piece
             await asyncio.sleep(0)
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
         return heard
 
@@ -68,7 +81,7 @@ def test_last_words_arrive_although_the_client_sent_more_than_was_read(run, sour
             writer.write(b"NOOP\r\n" * 1000)
             await asyncio.sleep(0)
         heard = await reader.read()
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
         return heard
 
@@ -86,7 +99,7 @@ def test_peer_and_host_are_the_socket_s_addresses(run, source):
         peer, host = transport.getPeer(), transport.getHost()
         assert (peer.host, peer.port) == writer.get_extra_info("sockname")
         assert (host.host, host.port) == (listener.host, listener.port)
-        writer.close()
+        await hang_up(writer)
         await protocols[0].lost.wait()
         await listener.aclose()
 
@@ -116,7 +129,7 @@ def test_a_writer_that_waits_is_held_up_by_a_reader_that_does_not_read(run, sour
         while total < 50_000_000:
             total += len(await reader.read(1 << 20))
         await pouring
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -132,7 +145,7 @@ def test_a_writer_that_never_waits_loses_its_connection_instead_of_the_memory(ru
             protocols[0].transport.write(b"x" * 1_000_000)
         await protocols[0].lost.wait()
         assert "does not wait" in str(protocols[0].reason)
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -198,7 +211,7 @@ def test_a_registered_producer_is_paced_and_waited_for_by_loseconnection(run, so
         heard = await reader.read()
         assert len(heard) == 100 * 100_000
         assert producer.pauses > 0 or not streaming
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -233,7 +246,7 @@ def test_reading_stops_while_paused(run, source):
         protocols[0].transport.resumeProducing()
         await until(lambda: protocols[0].heard)
         assert protocols[0].heard == b"later\r\n"
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -249,10 +262,12 @@ def test_implicit_tls_carries_both_ways_and_tells_version_and_cipher(run, source
         writer.write(b"z" * 1_000_000)
         await until(lambda: len(protocols[0].heard) == 1_000_000)
         protocols[0].transport.write(b"w" * 3_000_000)
+        # uvloop's own TLS client loses what it has not handed on when the end arrives: read first, then close.
+        assert len(await reader.readexactly(3_000_000)) == 3_000_000
         protocols[0].transport.loseConnection()
-        assert len(await reader.read()) == 3_000_000
+        assert await reader.read() == b""
         assert protocols[0].events[:2] == ["made", "secure TLSv1.3"]
-        writer.close()
+        await hang_up(writer)
         await protocols[0].lost.wait()
         await listener.aclose()
 
@@ -281,7 +296,7 @@ def test_starttls_upgrades_in_place(run, source, recorder, server_tls, client_tl
         assert protocols[0].transport.secure
         protocols[0].transport.write(b"+OK hidden\r\n")
         assert await reader.readline() == b"+OK hidden\r\n"
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -297,7 +312,7 @@ def test_a_client_without_tls_on_a_tls_port_is_closed_with_a_reason_in_words(run
         reader, writer = await connect(listener)
         writer.write(said)
         await reader.read()
-        writer.close()
+        await hang_up(writer)
         await protocols[0].lost.wait()
         assert isinstance(protocols[0].reason, TlsFailed)
         assert reason in str(protocols[0].reason)
@@ -335,7 +350,7 @@ def test_compression_is_bounded_however_far_one_octet_expands(run, source, recor
         protocols[0].transport.loseConnection()
         assert inflate.decompress(await reader.read()) == b""
         assert inflate.eof
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -352,11 +367,10 @@ def test_octets_that_are_not_deflated_end_the_connection(run, source, recorder):
         listener = await listen(protocols, "127.0.0.1", 0)
         reader, writer = await connect(listener)
         writer.write(b"\xff" * 100)
-        with pytest.raises(ConnectionResetError):
-            assert await reader.read() == b""
-            raise ConnectionResetError
+        assert await reader.read() == b""
+        await protocols[0].lost.wait()
         assert isinstance(protocols[0].reason, zlib.error)
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -377,7 +391,7 @@ def test_a_client_that_ends_its_direction_is_still_answered(run, source, recorde
         writer.write(b"QUIT\r\n")
         writer.write_eof()
         assert await reader.read() == b"late answer\r\n"
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
@@ -391,8 +405,7 @@ def test_connections_over_the_limit_are_told_so(run, source):
         await until(lambda: listener.connections == 1)
         reader, second = await connect(listener)
         assert await reader.read() == b"-ERR too many\r\n"
-        first.close()
-        second.close()
+        await hang_up(first, second)
         await protocols[0].lost.wait()
         assert listener.connections == 0
         await listener.aclose()
@@ -417,8 +430,7 @@ def test_aclose_says_goodbye_and_keeps_its_deadline_with_a_peer_that_reads_nothi
         assert await reader.read() == b"bye\r\n"
         assert listener.connections == 0
         await listener.aclose()
-        good.close()
-        stuck.close()
+        await hang_up(good, stuck)
 
     run(scenario())
 
@@ -442,7 +454,7 @@ def test_reset_breaks_off_as_a_crashed_host_would(run, source):
         protocols[0].transport.reset()
         with pytest.raises(ConnectionResetError):
             await reader.read()
-        writer.close()
+        await hang_up(writer)
         await listener.aclose()
 
     run(scenario())
