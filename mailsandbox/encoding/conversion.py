@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 from mailsandbox.encoding.classify import MAX_LINE, Offences, long_line, offences
 from mailsandbox.encoding.edits import EditList
 from mailsandbox.encoding.header_fields import convert_field
+from mailsandbox.encoding.header_text import OFFENDING
 from mailsandbox.encoding.leaves import choose_encoding, encode_leaf, repair_leaf
 from mailsandbox.encoding.lint import is_protected_container
 from mailsandbox.encoding.verdicts import OnNeed, RelayPolicy
@@ -104,14 +105,26 @@ class Conversion:
             self.edits.replace(
                 field.start, field.end, converted.octets, rule=converted.rule, source=converted.source, part=part.number
             )
-        blank = self.octets[part.fields_end : part.header.end]
-        if blank == b"\n":
+        self._between_fields(part)
+        if self.octets[part.fields_end : part.header.end] == b"\n":
             self._line_end(part, part.fields_end, part.header.end)
-        skipped = part.fields[0].start if part.fields else part.fields_end
-        if skipped > part.start:
-            self.edits.replace(
-                part.start, skipped, b"", rule="mbox-from-line", source="RFC 5322 §2.2", part=part.number
-            )
+
+    def _between_fields(self, part: Part) -> None:
+        """Lines of the header that are no fields: nothing but their line ends can be mended."""
+        ends = [part.start, *(field.end for field in part.fields)]
+        starts = [*(field.start for field in part.fields), part.fields_end]
+        for start, end in zip(ends, starts, strict=True):
+            found = offences(self.octets, start, end)
+            if not found.any or (self.target.utf8_header and not found.binary):
+                continue
+            junk = _BARE_LF.sub(b"\r\n", self.octets[start:end])
+            if OFFENDING.search(junk) or long_line(junk, 0, len(junk)) >= 0:
+                if not self.policy.repair:
+                    text = "a line in the header that is no field cannot be converted"
+                    self._refuse(part, "malformed-header", "RFC 5322 §2.2", text, _first(found), "5.6.0")
+                self._loss(part, _first(found), "a header line that is no field dropped")
+                junk = b""
+            self.edits.replace(start, end, junk, rule="bare-lf", source="RFC 5322 §2.3", part=part.number)
 
     def _loss(self, part: Part, offset: int, text: str) -> None:
         self.findings.append(Finding("conversion-with-loss", "RFC 3463 §3.7", text, offset, part.number, "2.6.4"))
@@ -122,7 +135,7 @@ class Conversion:
     # --- multipart ------------------------------------------------------------------------------------------------
 
     def _multipart(self, part: Part) -> None:
-        if not part.delimiters:
+        if not part.children:
             self._opaque(part)
             return
         self._relabel(part)
@@ -165,6 +178,7 @@ class Conversion:
         """A multipart that cannot be split: it may not be encoded either, so it passes as it is or not at all."""
         found = offences(self.octets, part.body.start, part.body.end)
         if self.target.allows(found):
+            self._relabel(part)
             return
         text = "multipart without boundary or delimiter cannot be converted"
         self._refuse(part, "opaque-multipart", "RFC 2046 §5.1.1", text, _first(found), "5.6.0")
@@ -222,13 +236,15 @@ class Conversion:
     def _set_encoding(self, part: Part, label: bytes, *, rule: str) -> None:
         """The value of every Content-Transfer-Encoding field of the part replaced in place; comments stay."""
         for field in part.fields_of("content-transfer-encoding"):
-            value = self.octets[field.value_start : field.end]
+            value = self.octets[field.value_start : field.end].rstrip(b"\r\n")
             start = skip_comments(value, 0)
-            token = first_token(value)
-            quoted = value[start : start + 1] == b'"'
-            length = len(value[start:].split(b'"')[1]) + 2 if quoted and value.count(b'"') > 1 else len(token)
-            at = field.value_start + start
-            self.edits.replace(at, at + length, label, rule=rule, source=_MESSAGE_RULE, part=part.number)
+            end = start + len(first_token(value))
+            if end == start or skip_comments(value, end) < len(value):
+                start, end, after = 0, len(value), b" " + label
+            else:
+                after = label
+            at = field.value_start
+            self.edits.replace(at + start, at + end, after, rule=rule, source=_MESSAGE_RULE, part=part.number)
 
     # --- leaves ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ MAX_DEPTH: Final = 100  # nested parts; Postfix mime_nesting_limit
 MAX_HEADER: Final = 102_400  # octets of one header; Postfix header_size_limit
 MAX_PARTS: Final = 10_000  # of one message; mox and Dovecot bound it likewise
 MAX_FIELDS: Final = 100_000  # of one message, all parts together
+MAX_LINE: Final = 1_100  # octets of a line that is looked at as a delimiter; boundaries have 70 (RFC 2046 §5.1.1)
 
 # RFC 5322 §2.2: printable ASCII but colon; blanks before the colon are §4.5.8 (obsolete, and seen).
 _FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*\n?")
@@ -289,7 +290,7 @@ class _Scanner:
         octets = self._octets
         newline = octets.find(b"\n", start)
         end = newline + 1 if newline >= 0 else self._size
-        text = octets[start + 2 : end].rstrip(b" \t\r\n") if end - start < 1100 else b""
+        text = octets[start + 2 : end].rstrip(b" \t\r\n") if end - start < MAX_LINE else b""
         level = self._boundaries.get(text)
         if level is not None:
             return _Delimiter(start, end, level, False)
@@ -324,9 +325,6 @@ class _Scanner:
             body = position + 1
         else:
             body = position
-            if position < self._size and not (octets.startswith(b"--", position) and self._match(position)):
-                text = "a line in the header is neither a field nor blank: the body is taken to begin there"
-                findings.append(Finding("malformed-header", "RFC 5322 §2.2", text, position, number, "5.6.0"))
         content_type, boundary = self._content_type(fields, number, default, findings)
         encoding = self._encoding(fields, number, findings)
         return Part(
@@ -335,31 +333,53 @@ class _Scanner:
         )  # fmt: skip
 
     def _header_fields(self, start: int, number: str, findings: list[Finding]) -> tuple[list[Field], int]:
+        """The fields, and where they end. Lines that are no fields (an mbox separator, say) are passed over if a blank
+        line follows, as GMime, Perl's Email::MIME and Dovecot do; without one, the body begins at the first of them.
+        """
         octets, fields, position = self._octets, list[Field](), start
-        if start == 0 and octets.startswith((b"From ", b">From ")):
-            line_end = octets.find(b"\n") + 1
-            if line_end and _FIELD.match(octets, line_end):
-                findings.append(
-                    Finding("mbox-from-line", "RFC 5322 §2.2", "an mbox separator before the header", 0, number)
-                )
-                position = line_end
         limit = start + self.max_header
-        match = _FIELD.match
-        while (found := match(octets, position)) is not None:
-            name = found[1]
-            if name.startswith(b"--") and self._match(position):
+        match, junk, before_junk = _FIELD.match, -1, 0
+        while position < self._size:
+            found = match(octets, position)
+            if octets.startswith(b"--", position) and (self._match(position) or self._own(fields, position)):
                 break
-            if position >= limit or self._fields >= self.max_fields:
-                rest = _FIELDS.match(octets, position)
-                position = rest.end() if rest else position
+            if (found or junk >= 0) and (position >= limit or self._fields >= self.max_fields):
                 text = f"header larger than {self.max_header} octets"
                 findings.append(Finding("header-limit", "RFC 5322 §2.2", text, limit, number, "5.6.0"))
+                rest = _FIELDS.match(octets, position)
+                position = rest.end() if rest else position
                 break
-            self._fields += 1
-            end = found.end()
-            fields.append(Field(name, name.lower().decode("ascii"), position, octets.index(b":", position) + 1, end))
-            position = end
+            if found is not None:
+                self._fields += 1
+                name, end = found[1], found.end()
+                value_start = octets.index(b":", position) + 1
+                fields.append(Field(name, name.lower().decode("ascii"), position, value_start, end))
+                position = end
+                continue
+            if octets.startswith((b"\r\n", b"\n"), position):
+                break
+            if junk < 0:
+                junk, before_junk = position, len(fields)
+            newline = octets.find(b"\n", position)
+            position = newline + 1 if newline >= 0 else self._size
+        if junk >= 0:
+            text = "a line in the header is neither a field nor blank"
+            findings.append(Finding("malformed-header", "RFC 5322 §2.2", text, junk, number, "5.6.0"))
+            if not octets.startswith((b"\r\n", b"\n"), position) and not self._own(fields, position):
+                del fields[before_junk:]
+                position = junk
         return fields, position
+
+    def _own(self, fields: list[Field], position: int) -> bool:
+        """Whether a line in the header is the delimiter that this header's own Content-Type announces."""
+        octets = self._octets
+        found = next((field for field in fields if field.key == "content-type"), None)
+        if found is None or not octets.startswith(b"--", position):
+            return False
+        boundary = self._content_type([found], "", TEXT_PLAIN, [])[1]
+        newline = octets.find(b"\n", position)
+        line = octets[position + 2 : newline if newline >= 0 else self._size] if newline - position < MAX_LINE else b""
+        return bool(boundary) and line.rstrip(b" \t\r") == boundary
 
     def _content_type(
         self, fields: list[Field], number: str, default: ContentType, findings: list[Finding]
