@@ -3,6 +3,7 @@
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -28,7 +29,7 @@ from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.endpoints import Endpoint, Handler
 from mailsandbox.access.http.gate import Gate
 from mailsandbox.access.http.openapi import document
-from mailsandbox.access.http.problems import refuse
+from mailsandbox.access.http.problems import Problem, refuse
 from mailsandbox.access.http.typed import Json
 from mailsandbox.access.http.websocket import changes_socket
 from mailsandbox.errors import MailsandboxError
@@ -61,8 +62,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 
 def application(context: HttpContext) -> ASGIApp:
     """The routes behind the gate."""
-    app = Starlette(routes=_routes(context), exception_handlers={Exception: refuse, MailsandboxError: refuse})
-    return Gate(app, context)
+    refusals = dict.fromkeys((Problem, HTTPException, MailsandboxError, Exception), refuse)
+    return Gate(Starlette(routes=_routes(context), exception_handlers=refusals), context)
 
 
 def _routes(context: HttpContext) -> list[BaseRoute]:

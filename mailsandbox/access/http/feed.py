@@ -22,7 +22,7 @@ _NEW: Final = (ChangeType.MESSAGE_NEW, ChangeType.MESSAGE_APPEND)
 class ChangesQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """From where, and which entries."""
 
-    since: Annotated[int, Meta(ge=0, description="cursor: the seq of the last change seen")] | None = None
+    since: shapes.Cursor | None = None
     limit: shapes.Limit = 1000
     types: Annotated[list[str], Meta(description="RFC 5423 names, repeated or with commas; all by default")] = []
     mailbox: Annotated[list[str], Meta(description="mailbox names, repeated; all by default")] = []

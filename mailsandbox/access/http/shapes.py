@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
-Cursor = Annotated[int, Meta(ge=0, description="the seq of the last change seen")]
+Cursor = Annotated[int, Meta(ge=0, le=2**53 - 1, description="the seq of the last change seen")]  # RFC 7493 §2.2
 Address = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 

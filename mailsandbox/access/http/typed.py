@@ -1,7 +1,8 @@
 """Requests to typed values, typed values to answers: msgspec at the edge, problem documents for what does not fit."""
 
+import re
 from collections import Counter
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
@@ -11,6 +12,7 @@ from mailsandbox.access.http.problems import Problem, invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_NAMED: Final = re.compile(r"(?:unknown|missing required) field `([^`]+)`")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -33,7 +35,7 @@ def query(request: HTTPConnection, kind: type[T]) -> T:
 
     Raises Problem 422 that names the parameter: unknown, given twice, or not of its type.
     """
-    lists = {f.encode_name for f in msgspec.structs.fields(kind) if getattr(f.type, "__origin__", None) is list}
+    lists = {each.encode_name for each in msgspec.structs.fields(kind) if _is_list(each.type)}
     given: dict[str, str | list[str]] = {}
     counted = Counter(name for name, _ in request.query_params.multi_items())
     for name, value in request.query_params.multi_items():
@@ -49,6 +51,10 @@ def query(request: HTTPConnection, kind: type[T]) -> T:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _not_valid(error, "?") from None
+
+
+def _is_list(kind: object) -> bool:
+    return get_origin(get_args(kind)[0] if get_origin(kind) is Annotated else kind) is list
 
 
 async def body(request: Request, kind: type[T], *, limit: int) -> T:
@@ -90,6 +96,8 @@ def _not_valid(error: msgspec.ValidationError, prefix: str) -> Problem:
     text, _, path = str(error).partition(" - at `$")
     path = path.rstrip("`")
     names = [part for part in path.replace("[", ".").replace("]", "").split(".") if part]
+    if (named := _NAMED.search(text)) is not None:
+        names.append(named[1])
     where = f"?{names[0]}" if prefix and names else "/" + "/".join(names) if names else ""
     detail = f"{text}{f' (at {where})' if where else ''}"
     return invalid(detail, where=where)

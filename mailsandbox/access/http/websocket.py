@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from mailsandbox.access.http import shapes
 from mailsandbox.access.http.accounts import may_exist
 from mailsandbox.access.http.connections import abort
 from mailsandbox.access.http.context import HttpContext
@@ -38,7 +39,7 @@ INTERNAL_ERROR: Final = 1011
 class Subscribe(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to push."""
 
-    since: Annotated[int, Meta(ge=0)] | None = None
+    since: shapes.Cursor | None = None
     types: list[str] = []
     mailboxes: list[str] = []
     window: Annotated[int, Meta(ge=1, le=100_000)] | None = None
