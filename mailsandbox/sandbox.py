@@ -17,11 +17,10 @@ from mailsandbox.access.http.context import HttpContext, Submission
 from mailsandbox.access.http.server import HttpServer
 from mailsandbox.access.imap.server import ImapFactory
 from mailsandbox.access.pop3.server import Pop3Factory
-from mailsandbox.access.transport import Factory, listen
+from mailsandbox.access.transport import Source, listen
 from mailsandbox.clock import Clock, ManualClock, SystemClock
 from mailsandbox.database.opening import open_database
-from mailsandbox.encoding import prepare
-from mailsandbox.encoding.policy import RelayPolicy
+from mailsandbox.encoding import Emulation, OnNeed, RelayPolicy, prepare
 from mailsandbox.errors import ConfigError
 from mailsandbox.faults import Faults
 from mailsandbox.journey.sessions import SessionLog
@@ -29,8 +28,8 @@ from mailsandbox.message.envelope import Envelope
 from mailsandbox.notify.hub import Hub
 from mailsandbox.relay.allow import Allow
 from mailsandbox.relay.courier import RelayCourier
-from mailsandbox.relay.opening import TlsPolicy
 from mailsandbox.relay.routes import Route, Routes
+from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.relay.zone import Zone
 from mailsandbox.site import Shared, Site
 from mailsandbox.smtp.replies import reply
@@ -115,6 +114,11 @@ class MailSystem:
         await self._stack.aclose()
         self.services.clear()
 
+    @property
+    def places(self) -> dict[str, str]:
+        """ "host:port" by service name, as in the ready file."""
+        return {name: str(service) for name, service in self.services.items()}
+
     async def submit(self, envelope: Envelope, octets: bytes, *, site: str, client: str) -> Submission:
         """Hand a message over in process, through the same gate as a site's first SMTP listener."""
         entrance = self.sites.get(site or next(iter(self.sites)))
@@ -145,10 +149,10 @@ class MailSystem:
             tls=TlsPolicy(relay.tls),
             prepare=prepare,
             policy=RelayPolicy(
-                emulate=spec.emulate,
+                emulate=Emulation(spec.emulate),
                 host=spec.hostname,
                 break_signatures=relay.break_signatures,
-                unlabelled=relay.unlabelled,
+                unlabelled=OnNeed(relay.unlabelled),
             ),
             faults=self.faults,
             clock=self.clock,
@@ -204,7 +208,7 @@ class MailSystem:
             if port is not None:
                 await self._listen(name, port, factory, tls)
 
-    async def _listen(self, name: str, port: int, factory: Factory, tls: ssl.SSLContext | None) -> None:
+    async def _listen(self, name: str, port: int, factory: Source, tls: ssl.SSLContext | None) -> None:
         listener = await listen(factory, self.spec.host, port, tls=tls)
         self._stack.push_async_callback(listener.aclose, self._close_within)
         self.services[name] = Service(listener.host, listener.port)
@@ -224,7 +228,7 @@ class MailSystem:
             reset=self.reset,
             queues={name: site.queue for name, site in self.sites.items()},
             ready=lambda: self._ready,
-            services=self.services,
+            services=self.places,
         )
         server = HttpServer(context, self.spec.host, self.spec.access.http)
         await self._open(server)

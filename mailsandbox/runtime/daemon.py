@@ -56,7 +56,7 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
         system = MailSystem(spec, tls=identity(spec, stack).context)
         await system.start()
         stack.push_async_callback(system.aclose, STOP_WITHIN)
-        services = {name: str(service) for name, service in system.services.items()}
+        services = system.places
         if ready_file is not None:
             write_ready_file(ready_file, services)
             stack.callback(ready_file.unlink, missing_ok=True)

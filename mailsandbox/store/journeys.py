@@ -119,15 +119,18 @@ class JourneyLedger:
         await self.flush()
         return await self._database.read(lambda tx: read_events(tx, journey_id))
 
+    def find_in(self, tx: Tx, key: str) -> JourneyId | None:
+        """The journey of a queue id or message id, within a transaction."""
+        row = tx.execute("SELECT journey_id FROM journey_keys WHERE id = ?", (key,)).fetchone()
+        return JourneyId(row[0]) if row else None
+
     async def find(self, any_id: str) -> JourneyId | None:
         """The journey that a queue id, a message id or a journey id belongs to."""
 
         def work(tx: Tx) -> JourneyId | None:
-            row = tx.execute("SELECT journey_id FROM journey_keys WHERE id = ?", (any_id,)).fetchone()
-            if row is None:
-                row = tx.execute(
-                    "SELECT journey_id FROM journey_events WHERE journey_id = ? LIMIT 1", (any_id,)
-                ).fetchone()
+            if (known := self.find_in(tx, any_id)) is not None:
+                return known
+            row = tx.execute("SELECT journey_id FROM journey_events WHERE journey_id = ? LIMIT 1", (any_id,)).fetchone()
             if row is None and (place := parse_message_id(any_id)) is not None:
                 row = tx.execute(
                     "SELECT journey_id FROM messages WHERE mailbox_id = ? AND uid = ? AND journey_id <> ''", place

@@ -6,6 +6,6 @@ Twisted application can run its reactor in the same process: `twisted.internet.r
 
 from mailsandbox.access.transport.connection import Connection, shown
 from mailsandbox.access.transport.layers import DeflateLayer, TlsFailed, TlsLayer
-from mailsandbox.access.transport.listener import Listener, listen
+from mailsandbox.access.transport.listener import Listener, Source, listen
 
-__all__ = ["Connection", "DeflateLayer", "Listener", "TlsFailed", "TlsLayer", "listen", "shown"]
+__all__ = ["Connection", "DeflateLayer", "Listener", "Source", "TlsFailed", "TlsLayer", "listen", "shown"]

@@ -17,12 +17,13 @@ from mailsandbox.errors import StartError
 BACKLOG: Final = 1024  # connections the kernel holds for us; a burst of 2,000 clients fits with somaxconn 4096
 
 
+Source = Callable[[], twisted_protocol.Protocol]  # makes the protocol of one connection
+
+
 class Listener:
     """One listening socket and the connections it accepted."""
 
-    def __init__(
-        self, source: Callable[[], twisted_protocol.Protocol], *, tls: ssl.SSLContext | None, limit: int
-    ) -> None:
+    def __init__(self, source: Source, *, tls: ssl.SSLContext | None, limit: int) -> None:
         self._source = source
         self._tls = tls
         self._limit = limit
@@ -95,7 +96,7 @@ class _Refusal(asyncio.Protocol):
 
 
 async def listen(
-    source: Callable[[], twisted_protocol.Protocol],
+    source: Source,
     host: str,
     port: int,
     *,
