@@ -1,0 +1,12 @@
+"""The command line: `main`, and one file per command, imported when the command is used.
+
+main        finds the command, turns errors into a sentence and an exit code
+options     options that several commands share
+daemon      finds a running daemon and talks HTTP to it
+printing    tables, JSON and safe text for terminals
+outgoing    one message over SMTP, octet for octet
+archives    mbox, Maildir, .eml and zip, read and written
+
+Exit codes: 0 done; 1 not found, refused or timed out; 2 wrong use or wrong configuration.
+Client commands import no server library, so that they start at once.
+"""

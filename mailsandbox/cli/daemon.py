@@ -1,0 +1,206 @@
+"""A running daemon as the commands see it: found by its ready file or URL, asked over HTTP.
+
+Invariant: whatever goes wrong is a click exception with the cause in one sentence: exit code 1 where there is no
+daemon, no such thing, or a refusal.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mailsandbox.cli.printing import clean
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL: Final = "http://127.0.0.1:8025"
+# Where a daemon without any configuration listens.
+DEFAULT_SERVICES: Final[Mapping[str, str]] = {
+    "alpha.smtp": "127.0.0.1:1025",
+    "alpha.submission": "127.0.0.1:1587",
+    "alpha.submissions": "127.0.0.1:1465",
+    "beta.smtp": "127.0.0.1:2025",
+    "pop3": "127.0.0.1:1110",
+    "pop3s": "127.0.0.1:1995",
+    "imap": "127.0.0.1:1143",
+    "imaps": "127.0.0.1:1993",
+    "http": "127.0.0.1:8025",
+}
+Parameters = Sequence[tuple[str, str | int]]
+
+
+class NoDaemon(click.ClickException):
+    """Nobody answers."""
+
+
+class Refused(click.ClickException):
+    """The daemon answered, but not as hoped. `status` is HTTP's, `problem` the problem document (RFC 9457)."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:  # Any: JSON
+        self.status = status
+        self.problem = problem
+        super().__init__(clean(problem.get("detail") or problem.get("title") or f"HTTP status {status}"))
+
+
+def default_ready_file() -> Path:
+    """Where `serve` writes and every other command looks when nothing is said: in this user's own directory."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir():
+        return Path(runtime) / "mailsandbox" / "ready.json"
+    return Path(tempfile.gettempdir()) / f"mailsandbox-{os.getuid()}" / "ready.json"
+
+
+def own_ready_file() -> Path | None:
+    """The default ready file if it is there and this user's own: in a shared directory anyone could have put one."""
+    path = default_ready_file()
+    try:
+        mine = path.stat().st_uid == os.getuid()
+    except OSError:
+        return None
+    return path if mine else None
+
+
+class Daemon:
+    """Where the daemon's services are, and its HTTP interface."""
+
+    def __init__(self, url: str, services: Mapping[str, str]) -> None:
+        self.url = url.rstrip("/")
+        self.services = services
+        self._client: httpx.Client | None = None
+
+    def service(self, name: str) -> tuple[str, int]:
+        """Host and port of a service. Raises NoDaemon for one that is not there."""
+        place = self.services.get(name)
+        if place is None:
+            known = ", ".join(sorted(self.services))
+            raise NoDaemon(f"the daemon has no service {name!r}; it has {known}")
+        return split_place(place)
+
+    def get(self, path: str, parameters: Parameters = (), *, timeout: float = 30.0) -> Any:  # Any: JSON
+        """The JSON answer. Raises Refused, NoDaemon."""
+        return self._json(self.request("GET", path, parameters, timeout=timeout))
+
+    def post(self, path: str, body: Any = None, parameters: Parameters = ()) -> Any:  # Any: JSON both
+        """Post JSON; the JSON answer, None where there is none. Raises Refused, NoDaemon."""
+        return self._json(self.request("POST", path, parameters, json=body))
+
+    def delete(self, path: str, parameters: Parameters = ()) -> None:
+        """Raises Refused, NoDaemon."""
+        self.request("DELETE", path, parameters)
+
+    def octets(self, path: str, parameters: Parameters = ()) -> bytes:
+        """The answer's octets. Raises Refused, NoDaemon."""
+        return self.request("GET", path, parameters).content
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters = (),
+        *,
+        json: Any = None,  # Any: JSON
+        timeout: float = 30.0,
+    ) -> "httpx.Response":
+        """Any request; answers from 400 up raise Refused."""
+        import httpx
+
+        if self._client is None:
+            # The daemon is on this machine or named by the user: proxies from the environment are not meant for it.
+            self._client = httpx.Client(base_url=self.url, trust_env=False, follow_redirects=True)
+        try:
+            response = self._client.request(method, path, params=list(parameters), json=json, timeout=timeout)
+        except httpx.TimeoutException:
+            raise NoDaemon(f"no answer from {self.url} within {timeout:.0f} s") from None
+        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise NoDaemon(
+                f"no daemon answers at {self.url} ({clean(error) or type(error).__name__});"
+                " start one with `mailsandbox serve`, or name it with --url or --ready-file"
+            ) from None
+        if response.status_code >= 400:
+            raise Refused(response.status_code, _problem(response))
+        return response
+
+    @staticmethod
+    def _json(response: "httpx.Response") -> Any:  # Any: JSON
+        return response.json() if response.content else None
+
+    def close(self) -> None:
+        """Close kept connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+@contextlib.contextmanager
+def daemon(ready_file: Path | None, url: str | None) -> Iterator[Daemon]:
+    """The daemon that the options, the environment, or the default place name."""
+    found = find_daemon(ready_file, url)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def find_daemon(ready_file: Path | None, url: str | None) -> Daemon:
+    """`--url` first, then `--ready-file`, then the default ready file, then the default ports."""
+    if url:
+        return Daemon(url if "://" in url else f"http://{url}", _DefaultsAt(url))
+    path = ready_file or own_ready_file()
+    if path is None:
+        return Daemon(DEFAULT_URL, DEFAULT_SERVICES)
+    from mailsandbox.errors import MailsandboxError
+    from mailsandbox.runtime.ready_file import read_ready_file
+
+    try:
+        ready = read_ready_file(path)
+    except MailsandboxError as error:
+        raise NoDaemon(str(error)) from None
+    if ready_file is None and not is_running(ready.pid):
+        return Daemon(DEFAULT_URL, DEFAULT_SERVICES)  # left behind by a daemon that was killed
+    http = ready.services.get("http")
+    return Daemon(f"http://{http}" if http else DEFAULT_URL, ready.services)
+
+
+class _DefaultsAt(dict[str, str]):
+    """Services of a daemon that is known by its URL only: its host, with the default ports."""
+
+    def __init__(self, url: str) -> None:
+        from urllib.parse import urlsplit
+
+        host = urlsplit(url if "://" in url else f"http://{url}").hostname or "127.0.0.1"
+        bracketed = f"[{host}]" if ":" in host else host
+        super().__init__({name: place.replace("127.0.0.1", bracketed) for name, place in DEFAULT_SERVICES.items()})
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of that id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def split_place(place: str) -> tuple[str, int]:
+    """ "host:port" as a pair. Raises click.BadParameter."""
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{place!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _problem(response: "httpx.Response") -> Mapping[str, Any]:  # Any: JSON
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    return {"title": f"{response.status_code} {response.reason_phrase}"}

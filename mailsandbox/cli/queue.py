@@ -1,0 +1,96 @@
+"""`mailsandbox queue`: what waits to be relayed, and the levers an operator has."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailsandbox.cli.daemon import daemon
+from mailsandbox.cli.options import daemon_options, json_option
+from mailsandbox.cli.printing import clean, clock_time, note, octets, say, say_json
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Look at the relay queue, and steer it. Without a subcommand: list it."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show_queue)
+
+
+@command.command("list")
+@click.option("--site", default="", help="Only this site's queue.")
+@json_option
+@daemon_options
+def show_queue(site: str = "", as_json: bool = False, ready_file: Path | None = None, url: str | None = None) -> None:
+    """List every message that is not done, with each recipient's state."""
+    with daemon(ready_file, url) as found:
+        answer = found.get("/v1/queue", [("site", site)] if site else [])
+    if as_json:
+        say_json(answer)
+        return
+    items = answer["items"]
+    for item in items:
+        held = ", held" if item["held"] else ""
+        sender = clean(item["from"]) or "<>"
+        say(
+            f"{item['id']}  {item['site']}  {octets(item['octets'])}  received {clock_time(item['received_at'])}"
+            f"  from {sender}{held}"
+        )
+        for row in item["recipients"]:
+            tries = f"{row['attempts']} attempt{'' if row['attempts'] == 1 else 's'}"
+            due = f", next {clock_time(row['next_attempt'])}" if row["status"] == "waiting" and not item["held"] else ""
+            say(f"    {clean(row['address'])}: {row['status']}, {tries}{due}")
+            if row["attempts"]:
+                by = f"{clean(row['remote'])} said: " if row["remote"] else ""
+                say(f"        {by}{clean(row['reply'])}")
+    count = len(items)
+    note(f"{count} message{'' if count == 1 else 's'} in the queue" if count else "the queue is empty")
+
+
+@command.command()
+@click.option("--site", default="", help="Only this site's queue.")
+@json_option
+@daemon_options
+def run(site: str, as_json: bool, ready_file: Path | None, url: str | None) -> None:
+    """Try everything that waits now, held messages excepted."""
+    with daemon(ready_file, url) as found:
+        answer = found.post("/v1/queue/run", parameters=[("site", site)] if site else [])
+    if as_json:
+        say_json(answer)
+    else:
+        count = answer["recipients"]
+        say(f"{count} recipient{'' if count == 1 else 's'} tried now")
+
+
+def _item_command(name: str, summary: str, done: str) -> click.Command:
+    """A command that does one thing to messages by their queue ids."""
+
+    @command.command(name, help=summary)
+    @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+    @json_option
+    @daemon_options
+    def act(ids: tuple[str, ...], as_json: bool, ready_file: Path | None, url: str | None) -> None:
+        from urllib.parse import quote
+
+        answers: list[Any] = []  # Any: JSON
+        with daemon(ready_file, url) as found:
+            for queue_id in ids:
+                path = f"/v1/queue/{quote(queue_id, safe='')}"
+                if name == "remove":
+                    found.delete(path)
+                    answers.append(None)
+                else:
+                    answers.append(found.post(f"{path}/{name}"))
+                if not as_json:
+                    say(f"{clean(queue_id)}: {done}")
+        if as_json:
+            say_json([{"id": queue_id, "item": answer} for queue_id, answer in zip(ids, answers, strict=True)])
+
+    return act
+
+
+_item_command("retry", "Try messages now.", "is being tried")
+_item_command("hold", "Keep messages back until they are released.", "held")
+_item_command("release", "Let held messages go.", "released")
+_item_command("remove", "Drop messages; no notification is sent.", "removed")

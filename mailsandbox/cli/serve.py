@@ -1,0 +1,119 @@
+"""`mailsandbox serve`: the daemon."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mailsandbox.cli.daemon import default_ready_file, is_running
+from mailsandbox.cli.options import json_option
+from mailsandbox.cli.printing import note, say, say_json_line
+
+if TYPE_CHECKING:
+    from mailsandbox.specs import SandboxSpec
+
+_SAID = {
+    "smtp": "SMTP",
+    "submission": "submission, STARTTLS offered",
+    "submissions": "submission over TLS",
+    "lmtp": "LMTP",
+    "pop3": "POP3",
+    "pop3s": "POP3 over TLS",
+    "imap": "IMAP",
+    "imaps": "IMAP over TLS",
+    "http": "HTTP: API, changes, metrics",
+}
+
+
+@click.command()
+@click.option(
+    "--config",
+    envvar="MAILSANDBOX_CONFIG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A TOML file; `mailsandbox config FILE` checks it.",
+)
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep everything in this directory.")
+@click.option("--memory", is_flag=True, help="Keep nothing (the default without --data and --database).")
+@click.option("--database", metavar="URL", help="postgresql://..., shared by several daemons.")
+@click.option("--host", metavar="ADDRESS", help="Listen on this address.  [default: 127.0.0.1]")
+@click.option("--ephemeral", is_flag=True, help="Take a free port for each service.")
+@click.option(
+    "--ready-file",
+    envvar="MAILSANDBOX_READY_FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write where the services listen to this file once all do.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+@json_option
+def command(
+    config: Path | None,
+    data: Path | None,
+    memory: bool,
+    database: str | None,
+    host: str | None,
+    ephemeral: bool,
+    ready_file: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run the sandbox until SIGTERM or Ctrl-C.
+
+    Without a configuration: alpha.test and beta.test, POP3, IMAP and HTTP on 127.0.0.1, everything in memory.
+    """
+    if sum((data is not None, memory, database is not None)) > 1:
+        raise click.UsageError("--data, --memory and --database exclude each other: give one of them")
+    from mailsandbox.config import load
+
+    spec = load(config, environ=os.environ)
+    if data is not None or memory or database is not None:
+        spec = dataclasses.replace(spec, data=data, database=database)
+    if host is not None:
+        spec = dataclasses.replace(spec, host=host)
+    if ephemeral:
+        spec = spec.ephemeral()
+
+    def announce(services: Mapping[str, str]) -> None:
+        if as_json:
+            say_json_line({"pid": os.getpid(), "services": dict(services)})
+        elif not quiet:
+            _announce(spec, services)
+
+    from mailsandbox.runtime.daemon import serve
+
+    serve(spec, ready_file=ready_file or _free_ready_file(), announce=announce)
+
+
+def _free_ready_file() -> Path | None:
+    """The default place, unless another daemon that lives holds it, or it is not ours to write."""
+    from mailsandbox.errors import MailsandboxError
+    from mailsandbox.runtime.ready_file import read_ready_file
+
+    path = default_ready_file()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.parent.stat().st_uid != os.getuid():
+            return None
+    except OSError:
+        return None
+    if path.exists():
+        try:
+            held = is_running(read_ready_file(path).pid)
+        except MailsandboxError:
+            held = False
+        if held:
+            note(f"another daemon holds {path}: give this one its own --ready-file to reach it by commands")
+            return None
+    return path
+
+
+def _announce(spec: "SandboxSpec", services: Mapping[str, str]) -> None:
+    kept = str(spec.data) if spec.data else spec.database.split("@")[-1] if spec.database else "in memory"
+    say(f"mailsandbox is ready; mail is kept {'in ' + kept if spec.data or spec.database else kept}")
+    width = max(map(len, services))
+    for name, place in services.items():
+        kind = name.rpartition(".")[2]
+        say(f"  {name:<{width}}  {place:<21}  {_SAID.get(kind, '')}".rstrip())
+    say("any login and any password is right unless configured; Ctrl-C stops it")
