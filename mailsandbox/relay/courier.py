@@ -8,7 +8,7 @@ went in and what went out. Does not know what is said at a hop (`visit`), nor wh
 import asyncio
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -43,13 +43,23 @@ class _Attempt:
     records: list[Attempted] = field(default_factory=list)
     reached: bool = False
 
-    def settle(self, outcomes: dict[str, Outcome], *, uncertain: frozenset[str] = frozenset()) -> None:
-        """Take a hop's answers; those with a transient one stay open, but for those who may have their copy."""
+    def settle(
+        self,
+        outcomes: dict[str, Outcome],
+        *,
+        uncertain: Collection[str] = (),
+        incapable: Collection[str] = (),
+    ) -> None:
+        """Take a hop's answers. Who stays open: those with a transient one, but for those who may have their copy.
+
+        Those too whom this hop cannot carry: another exchanger may offer more, so it is asked before they bounce.
+        """
         self.outcomes.update(outcomes)
         self.open = [
             recipient
             for recipient in self.open
-            if isinstance(outcomes.get(recipient.address), Later) and recipient.address not in uncertain
+            if recipient.address in incapable
+            or (isinstance(outcomes.get(recipient.address), Later) and recipient.address not in uncertain)
         ]
 
 
@@ -137,7 +147,7 @@ class RelayCourier:
         lines = visit.session.since(visit.mark) if visit.session is not None else []
         attempt.records.append(record.finish(lines, ended_at=kit.clock.now()))
         attempt.reached = attempt.reached or visit.reached
-        attempt.settle(record.outcomes, uncertain=visit.uncertain)
+        attempt.settle(record.outcomes, uncertain=visit.uncertain, incapable=visit.incapable)
 
     def _answer(self, attempt: _Attempt, hop: Hop, answer: Reply) -> None:
         """An answer of our own for everybody, without a connection."""

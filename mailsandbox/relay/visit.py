@@ -7,7 +7,7 @@ connection, not the attempt. Knows no routes and no queue.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mailsandbox.clock import Clock
@@ -63,6 +63,7 @@ class Visit:
     record: HopRecord
     reached: bool = False
     uncertain: frozenset[str] = frozenset()  # their copy may have been accepted
+    incapable: set[str] = field(default_factory=set)  # refused by the relay gate, as this hop cannot carry it
     session: SessionRecord | None = None
     mark: int = 0
 
@@ -152,9 +153,11 @@ class Visit:
         if isinstance(verdict, Refuse):
             self.record.refused(verdict.findings)
             connection.session.note(f"not sent: {verdict.reply}")
+            self.incapable.update(recipient.address for recipient in recipients)
             self._all(verdict.reply, "")
             return True
         self.record.judged(verdict)
+        self.incapable.update(verdict.refused)
         for recipient in recipients:
             if (refused := verdict.refused.get(recipient.address)) is not None:
                 self.outcomes[recipient.address] = _outcome(refused, "")

@@ -1,8 +1,13 @@
 """Fixtures: rigs and next hops that are closed in the end."""
 
+import itertools
+
 import pytest
 from next_hop import NextHop
 from rig import Rig
+
+from mailsandbox.clock import ManualClock
+from mailsandbox.smtp.extensions import Offers
 
 
 @pytest.fixture
@@ -31,3 +36,42 @@ async def make_rig():
     yield make
     for rig in rigs:
         await rig.aclose()
+
+
+@pytest.fixture
+async def listen():
+    """A real listener of this project; what it accepts is in its `accepted`."""
+    started = []
+
+    async def start(*, clock=None, offers=("PIPELINING", "8BITMIME", "SIZE 1000000", "DSN"), credentials=None, **spec):
+        listener = Listening(clock or ManualClock(), offers, credentials, spec)
+        await listener.service.start()
+        started.append(listener)
+        return listener
+
+    yield start
+    for listener in started:
+        await listener.service.aclose()
+
+
+class Listening:
+    def __init__(self, clock, offers, credentials, spec) -> None:
+        from mailsandbox.submit.listener import SmtpListener
+        from mailsandbox.submit.model import ListenerSpec, SubmitContext
+
+        self.accepted = []
+        numbers = itertools.count(1)
+
+        async def accept(incoming):
+            self.accepted.append(incoming)
+            return incoming.reply
+
+        context = SubmitContext(accept=accept, new_id=lambda: f"B{next(numbers)}", clock=clock)
+        if credentials is not None:
+            context.credentials = credentials
+        settings = {"service": "beta.smtp", "site": "beta", "offers": Offers.parse(offers), **spec}
+        self.service = SmtpListener(ListenerSpec(**settings), context)
+
+    @property
+    def port(self) -> int:
+        return self.service.port
