@@ -6,19 +6,20 @@ A thin rim: each method is a unit of work on the database, and what it did reach
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from mailsandbox.clock import Clock, SystemClock
 from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
 from mailsandbox.database.schema import migrate
 from mailsandbox.database.tx import Database, Row, Tx
-from mailsandbox.errors import MaildropInUse
 from mailsandbox.message.rendering import render
 from mailsandbox.store import changelog, expunges, listing, metadata, reading
 from mailsandbox.store.contents import Contents, Render
 from mailsandbox.store.credentials import canonical
+from mailsandbox.store.following import TOPIC, Following
 from mailsandbox.store.mailboxes import Mailboxes, require_status
+from mailsandbox.store.maildrops import Maildrops
 from mailsandbox.store.messages import Messages, Quota
 from mailsandbox.store.model import (
     AppendItem,
@@ -40,7 +41,7 @@ from mailsandbox.store.search import Scope, search_mailbox
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.states import States
 from mailsandbox.store.textindex import TextIndex
-from mailsandbox.store.unit import Unit
+from mailsandbox.store.unit import CloseGap, Unit
 from mailsandbox.store.views import MessagePage, MessageQuery, StoredMessage
 
 T = TypeVar("T")
@@ -69,9 +70,14 @@ class Store:
         self.contents_of = Contents(render)
         self._mailboxes = Mailboxes(self.contents_of, initial)
         self._messages = Messages(self.contents_of, quota)
-        self._states = States(database)
+        self._states = States(database, self._loaded)
+        self._following: Following | None = None
+        self._close_gap: CloseGap | None = None
+        if database.shared:
+            self._following = Following(database, self._states, self._tell)
+            self._close_gap = self._following.close_gap
         self._texts = TextIndex(database)
-        self._maildrops: set[str] = set()
+        self._maildrops = Maildrops(database)
 
     async def start(self) -> None:
         """Make or migrate the tables of a started database, and index what a crash left unindexed."""
@@ -82,9 +88,13 @@ class Store:
 
         await self.database.write(work)
         await self._texts.recover(self._render)
+        if self._following is not None:
+            self._following.start()
 
     async def aclose(self) -> None:
         """Write what waits. The database is its owner's to close."""
+        if self._following is not None:
+            await self._following.aclose()
         self._texts.close()
         await self._texts.flush()
 
@@ -195,7 +205,7 @@ class Store:
 
         States and listeners hear of it by themselves once the work is committed.
         """
-        unit = Unit(tx, self._clock.now() if now is None else now)
+        unit = Unit(tx, self._clock.now() if now is None else now, self._close_gap)
         content = self.contents_of.put(unit, octets, copies=len(deliveries))
         landed: dict[int, Landed] = {}
         # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
@@ -203,7 +213,7 @@ class Store:
             delivery = deliveries[index]
             mailbox = self._mailboxes.target(unit, delivery.account, mailbox_name(delivery.mailbox))
             landed[index] = self._messages.deliver(unit, mailbox, delivery, content, journey_id)
-        tx.after_commit(lambda: self._committed(unit))
+        self._watch(unit)
         return [landed[index] for index in range(len(deliveries))]
 
     async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
@@ -284,7 +294,7 @@ class Store:
         """The shared state of a mailbox; `release()` it in the end. Raises NoSuchMailbox."""
         return await self._states.open(account, name)
 
-    async def claim_recent(self, state: MailboxState) -> Uid:
+    def claim_recent(self, state: MailboxState) -> Uid:
         """The first UID that is \\Recent for the caller; from now on none of these is for anybody else."""
         first = state.recent_from_uid
         if first < state.uid_next:
@@ -296,7 +306,8 @@ class Store:
                     "UPDATE mailboxes SET recent_from = ? WHERE id = ? AND recent_from < ?", (upto, state.key, upto)
                 )
 
-            await self.database.write(work)
+            # Nobody waits for it: a crash may show messages as recent once more, which RFC 3501 §2.3.2 allows.
+            self.database.submit(work, lambda outcome: None)
         return first
 
     async def vanished(self, state: MailboxState, since: ModSeq) -> list[Uid]:
@@ -338,25 +349,17 @@ class Store:
         """Number of the account's newest change; raises NoSuchAccount."""
         return await self._read(lambda unit: changelog.last_seq(unit.tx, unit.account(account)))
 
-    @contextlib.asynccontextmanager
-    async def maildrop(self, account: str) -> AsyncIterator[None]:
+    def maildrop(self, account: str) -> contextlib.AbstractAsyncContextManager[None]:
         """The exclusive lock of a POP3 session (RFC 1939 §4); raises MaildropInUse."""
-        key = canonical(account)
-        if key in self._maildrops:
-            raise MaildropInUse(f"the maildrop of {key} is in use")
-        self._maildrops.add(key)
-        try:
-            yield
-        finally:
-            self._maildrops.discard(key)
+        return self._maildrops.hold(account)
 
     # -- the rim
 
     async def _write(self, work: Callable[[Unit], T], *, heavy: bool = False) -> T:
         def run(tx: Tx) -> T:
-            unit = Unit(tx, self._clock.now())
+            unit = Unit(tx, self._clock.now(), self._close_gap)
             result = work(unit)
-            tx.after_commit(lambda: self._committed(unit))
+            self._watch(unit)
             return result
 
         return await self.database.write(run, heavy=heavy)
@@ -364,15 +367,30 @@ class Store:
     async def _read(self, work: Callable[[Unit], T]) -> T:
         return await self.database.read(lambda tx: work(Unit(tx, 0.0)))
 
+    def _watch(self, unit: Unit) -> None:
+        """See to it that states and listeners, and other daemons, hear of the unit once it is committed."""
+        unit.tx.after_commit(lambda: self._committed(unit))
+        for key, (first, last) in unit.numbered.items():
+            unit.tx.announce(f"{TOPIC}:{key}:{first}:{last}")
+
+    def _loaded(self, state: MailboxState) -> None:
+        if self._following is not None:
+            self._following.note(state.account_key, state.seq)
+
     def _committed(self, unit: Unit) -> None:
         """States first, then listeners: whoever is told finds the state as told."""
         if unit.texts:
             self._texts.add(unit.texts)
-        self._states.apply(unit.deltas.values())
-        if not unit.changes:
-            return
+        deltas, changes = list(unit.deltas.values()), unit.changes
+        if self._following is not None:
+            deltas, changes = self._following.own(unit)
+        self._states.apply(deltas)
+        if changes:
+            self._tell(changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
         for listener in tuple(self.listeners):
             try:
-                listener(unit.changes)
+                listener(changes)
             except Exception:
                 _log.exception("a listener of changes failed")

@@ -213,12 +213,12 @@ async def test_sessions_share_one_state_which_outlives_them(store: Store) -> Non
 
 async def test_recent_is_claimed_once(store: Store) -> None:
     state = await _fill(store, 2)
-    assert await store.claim_recent(state) == 1
-    assert await store.claim_recent(state) == 3
+    assert store.claim_recent(state) == 1
+    assert store.claim_recent(state) == 3
     await store.deliver([to_bob()], letter(number=50))
     assert (await store.status(BOB, "INBOX")).recent_from_uid == 3
-    assert await store.claim_recent(state) == 3
-    assert await store.claim_recent(state) == 4
+    assert store.claim_recent(state) == 3
+    assert store.claim_recent(state) == 4
 
 
 async def test_a_listener_that_fails_does_not_keep_the_news_from_the_next(
