@@ -1,0 +1,129 @@
+"""STORE, EXPUNGE and their UID forms."""
+
+from typing import Final
+
+from mailsandbox.access.imap import announcing
+from mailsandbox.access.imap.grammar.messages import Expunge, Store
+from mailsandbox.access.imap.responses import Result, bad, no, ok
+from mailsandbox.access.imap.session import Selected, Session
+from mailsandbox.access.imap.sets import write_numbers
+from mailsandbox.store.model import MessageRow, Uid
+
+SYSTEM: Final = frozenset({"\\answered", "\\flagged", "\\deleted", "\\seen", "\\draft", "\\recent"})
+MAX_FLAG: Final = 255  # octets of a keyword
+
+
+async def store(session: Session, command: Store) -> Result:
+    """RFC 9051 §6.4.6; UNCHANGEDSINCE RFC 7162 §3.1.3."""
+    selected = session.opened
+    if selected.read_only:
+        return no("Mailbox is read-only", "READ-ONLY")
+    wrong = invalid_flag(command.flags)
+    if wrong:
+        return bad(f"Invalid flag {wrong}")
+    if command.unchanged_since is not None:
+        if "CONDSTORE" not in session.on:
+            return bad("UNCHANGEDSINCE is not offered")
+        session.use_condstore()
+    uids = selected_uids(selected, command)
+    if uids is None:
+        return bad("No such message")
+    flags = kept_flags(session, selected, command.flags)
+    result = await session.context.store.store_flags(
+        session.account,
+        selected.state.name,
+        uids,
+        add=flags if command.action == "+" else (),
+        remove=flags if command.action == "-" else (),
+        replace=None if command.action else flags,
+        unchanged_since=command.unchanged_since,
+    )
+    selected.view.told_flags(result.changed)
+    failed = set(result.failed)
+    current = selected.state.rows
+    gone = any(uid not in current for uid in uids)
+    _answer(session, selected, command, [current[uid] for uid in uids if uid in current and uid not in failed])
+    if failed:
+        # RFC 7162 §3.1.3: MODIFIED has numbers of the kind that the command used.
+        numbers = sorted(failed) if command.uid else [selected.view.sequence_number(uid) for uid in sorted(failed)]
+        return ok("Conditional STORE failed for some", f"MODIFIED {write_numbers(numbers).decode()}")
+    if gone and not command.uid:
+        return ok("Some messages were expunged meanwhile", "EXPUNGEISSUED")
+    return ok("Store completed")
+
+
+def _answer(session: Session, selected: Selected, command: Store, rows: list[MessageRow]) -> None:
+    """RFC 9051 §6.4.6: the new flags, unless .SILENT; RFC 7162 §3.1.3: MODSEQ in any case, once CONDSTORE is in use."""
+    if command.silent and not session.condstore:
+        return
+    view = selected.view
+    recent = None if session.rev2 or not selected.recent.ranges else selected.recent
+    numbers = [row.uid for row in rows] if session.uid_only else _numbers(selected, rows)
+    with_uid = not session.uid_only and (command.uid or session.qresync or session.manners.trailing_flags)
+    head = b"UIDFETCH" if session.uid_only else b"FETCH"
+    lines = []
+    for number, row in zip(numbers, rows, strict=True):
+        items = []
+        if with_uid:
+            items.append(b"UID %d" % row.uid)
+        if not command.silent:
+            octets = row.flags.octets
+            items.append(
+                b"FLAGS (%b)" % (b"%b \\Recent" % octets).lstrip()
+                if recent is not None and row.uid in recent
+                else b"FLAGS (%b)" % octets
+            )
+        if session.condstore:
+            items.append(b"MODSEQ (%d)" % row.mod_seq)
+        lines.append(b"* %d %b (%b)\r\n" % (number, head, b" ".join(items)))
+    announcing.log(session, lines)
+    session.send(b"".join(lines))
+    if not command.silent:
+        view.shown_flags(rows)
+
+
+def _numbers(selected: Selected, rows: list[MessageRow]) -> list[int]:
+    view = selected.view
+    if len(rows) == view.exists:
+        return list(range(1, view.exists + 1))
+    return [view.sequence_number(row.uid) for row in rows]
+
+
+def selected_uids(selected: Selected, command: Store) -> list[Uid] | None:
+    """The UIDs of a command's set; None where a sequence number is not in use."""
+    indexes = selected.view.indexes(command.set, uid=command.uid, saved=selected.saved)
+    if indexes is None:
+        return None
+    listed = selected.view.numbers
+    return [uid for found in indexes for uid in listed[found.start : found.stop]]
+
+
+def invalid_flag(flags: tuple[str, ...]) -> str:
+    """The first that cannot be stored; "" if all can. RFC 9051 §2.3.2: clients cannot make system flags."""
+    for flag in flags:
+        if (flag.startswith("\\") and flag.lower() not in SYSTEM) or len(flag) > MAX_FLAG:
+            return flag[:40]
+    return ""
+
+
+def kept_flags(session: Session, selected: Selected | None, flags: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags that the mailbox keeps: a personality may know no keywords."""
+    if session.manners.keywords:
+        return flags
+    return tuple(flag for flag in flags if flag.startswith("\\"))
+
+
+async def expunge(session: Session, command: Expunge) -> Result:
+    """RFC 9051 §6.4.3, §6.4.9. What is gone is told by `announcing`, as for every session."""
+    selected = session.opened
+    if selected.read_only:
+        return no("Mailbox is read-only", "READ-ONLY")
+    uids = None
+    if command.set is not None:
+        indexes = selected.view.indexes(command.set, uid=True, saved=selected.saved) or []
+        listed = selected.view.numbers
+        uids = [uid for found in indexes for uid in listed[found.start : found.stop]]
+    gone = await session.context.store.expunge(session.account, selected.state.name, uids)
+    # RFC 7162 §3.2.7: HIGHESTMODSEQ, so that the client need not ask.
+    code = f"HIGHESTMODSEQ {selected.state.highest_mod_seq}" if gone and session.qresync else ""
+    return ok("Expunge completed", code)

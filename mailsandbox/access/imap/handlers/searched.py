@@ -1,0 +1,183 @@
+"""SEARCH, SORT, THREAD and their UID forms (RFC 9051 §6.4.4, RFC 5256)."""
+
+from mailsandbox.access.imap import results, sorting, threads
+from mailsandbox.access.imap.contexts import MAX_CONTEXTS, SearchContext
+from mailsandbox.access.imap.grammar.search import (
+    Age,
+    Key,
+    ObjectId,
+    Recent,
+    Returns,
+    SaveDateSupported,
+    Search,
+    SinceModSeq,
+    Sort,
+    Thread,
+)
+from mailsandbox.access.imap.responses import Result, bad, no, ok
+from mailsandbox.access.imap.results import Found
+from mailsandbox.access.imap.searching import Evaluation, uses, uses_numbers
+from mailsandbox.access.imap.session import Selected, Session
+from mailsandbox.message.base_subject import base_subject_and_kind
+from mailsandbox.message.casemap import casemap
+from mailsandbox.store.model import MessageRow
+
+_NEEDED = ((SinceModSeq, "CONDSTORE"), (Age, "WITHIN"), (ObjectId, "OBJECTID"), (SaveDateSupported, "SAVEDATE"))
+_ALL = Returns(frozenset({"ALL"}))
+
+
+async def search(session: Session, command: Search) -> Result:
+    selected = session.opened
+    returns = command.returns
+    refused = _refused(session, command.key, returns)
+    if refused is not None:
+        return refused
+    if returns is None and session.rev2:
+        returns = _ALL  # RFC 9051 §6.4.4: always ESEARCH, ALL where nothing is asked for
+    saving = returns is not None and "SAVE" in returns.options
+    try:
+        rows = await _matching(session, selected, command.key)
+    except Exception:
+        if saving:
+            selected.saved = []  # RFC 5182 §2.1: after a failure "$" is empty
+        raise
+    found = _found(session, selected, rows, command.key, uid=command.uid)
+    if returns is None:
+        session.say(results.plain(found))
+        return ok("Search completed")
+    if saving:
+        selected.saved = [row.uid for row in results.to_save(found, returns)]
+    code = ""
+    if "UPDATE" in returns.options:
+        code = _keep(session, selected, command)
+        if not code:
+            selected.contexts[session.tag] = SearchContext(
+                session.tag, command.key, uid=command.uid, members=[row.uid for row in rows]
+            )
+    if not returns.only_save:
+        session.say(results.extended(found, returns, session.tag))
+    return ok("Search completed", code)
+
+
+def _keep(session: Session, selected: Selected, command: Search) -> str:
+    """RFC 5267 §4.3.2: a response code where the search cannot stay."""
+    if len(selected.contexts) >= MAX_CONTEXTS:
+        return f'NOUPDATE "{session.tag.decode()}"'
+    return ""
+
+
+def _refused(session: Session, key: Key, returns: Returns | None) -> Result | None:
+    for kind, capability in _NEEDED:
+        if capability not in session.on and uses(key, kind):
+            return bad(f"Unknown search key: {capability} is not offered")
+    if session.uid_only and uses_numbers(key):
+        return bad("Sequence numbers are off", "UIDREQUIRED")  # RFC 9586 §3
+    if session.rev2 and uses(key, Recent) and "IMAP4rev1" not in session.on:
+        return bad("RECENT is no more")  # RFC 9051 Appendix E
+    if uses(key, SinceModSeq):
+        session.use_condstore()
+    if returns is not None:
+        wanted = {"SAVE": "SEARCHRES", "UPDATE": "CONTEXT=SEARCH", "CONTEXT": "CONTEXT=SEARCH"}
+        for option, capability in wanted.items():
+            if option in returns.options and capability not in session.on:
+                return bad(f"{option} is not offered")
+        if "ESEARCH" not in session.on and not session.rev2:
+            return bad("RETURN is not offered")
+        if returns.partial is not None and not session.on & {"PARTIAL", "CONTEXT=SEARCH"}:
+            return bad("PARTIAL is not offered")
+    return None
+
+
+async def _matching(session: Session, selected: Selected, key: Key) -> list[MessageRow]:
+    view, rows = selected.view, selected.state.rows
+    numbers = view.numbers
+    candidates = [row for uid in numbers[: view.exists] if (row := rows.get(uid)) is not None]
+    return await Evaluation(session, selected).matching(key, candidates)
+
+
+def _found(
+    session: Session, selected: Selected, rows: list[MessageRow], key: Key, *, uid: bool, sorted_: bool = False
+) -> Found:
+    view = selected.view
+    numbers: list[int]
+    if uid:
+        numbers = [row.uid for row in rows]
+    elif len(rows) == view.exists and not sorted_:
+        numbers = list(range(1, view.exists + 1))
+    else:
+        number_of = view.sequence_number
+        numbers = [number_of(row.uid) for row in rows]
+    return Found(numbers, rows, uid, uses(key, SinceModSeq), sorted_)
+
+
+async def sort(session: Session, command: Sort) -> Result:
+    """RFC 5256 §3; RETURN RFC 5267 §3."""
+    selected = session.opened
+    refused = _refused(session, command.key, command.returns)
+    if refused is not None:
+        return refused
+    if command.returns is not None and "ESORT" not in session.on:
+        return bad("RETURN is not offered")
+    if any(name.startswith("DISPLAY") for name, _ in command.criteria) and "SORT=DISPLAY" not in session.on:
+        return bad("Unknown sort key")
+    rows = await _matching(session, selected, command.key)
+    ordered = await sorting.sort_rows(session, rows, command.criteria)
+    found = _found(session, selected, ordered, command.key, uid=command.uid, sorted_=True)
+    if command.returns is None:
+        session.say(results.plain(found))
+        return ok("Sort completed")
+    if "SAVE" in command.returns.options:
+        selected.saved = sorted(row.uid for row in results.to_save(found, command.returns))
+    if not command.returns.only_save:
+        session.say(results.extended(found, command.returns, session.tag))
+    if "UPDATE" in command.returns.options:
+        return no("A sorted result cannot be updated here", f'NOUPDATE "{session.tag.decode()}"')
+    return ok("Sort completed")
+
+
+async def thread(session: Session, command: Thread) -> Result:
+    """RFC 5256 §3."""
+    selected = session.opened
+    if f"THREAD={command.algorithm}" not in session.on:
+        return bad("Unknown threading algorithm")
+    refused = _refused(session, command.key, None)
+    if refused is not None:
+        return refused
+    rows = await _matching(session, selected, command.key)
+    messages = await _threadable(session, selected, rows, uid=command.uid)
+    match command.algorithm:
+        case "ORDEREDSUBJECT":
+            roots = threads.ordered_subject(messages)
+        case "REFERENCES":
+            roots = threads.references(messages)
+        case _:
+            roots = threads.refs(messages)
+    text = threads.write(roots)
+    session.say(b"THREAD " + text if text else b"THREAD")
+    return ok("Thread completed")
+
+
+async def _threadable(
+    session: Session, selected: Selected, rows: list[MessageRow], *, uid: bool
+) -> list[threads.Threadable]:
+    columns = ("message_id", "references", "in_reply_to", "subject", "date")
+    messages = []
+    for start in range(0, len(rows), 2_000):
+        batch = rows[start : start + 2_000]
+        for row, values in zip(batch, await session.context.store.rendered(batch, columns), strict=True):
+            if values is None:
+                continue
+            message_id, references, in_reply_to, subject, date = values
+            base, is_reply = base_subject_and_kind(subject or "")
+            messages.append(
+                threads.Threadable(
+                    row.uid if uid else selected.view.sequence_number(row.uid),
+                    message_id,
+                    # RFC 5256 §3: In-Reply-To stands in where there are no References.
+                    references or ([in_reply_to] if in_reply_to else []),
+                    casemap(base),
+                    is_reply,
+                    row.internal_date if date is None else date,
+                )
+            )
+    return messages

@@ -1,0 +1,168 @@
+"""NOTIFY (RFC 5465): what this client wants to be told, of which mailboxes, and how it is told.
+
+Invariant: what waits to be told is a set of names and of UIDs, never a queue of events, so its size is bounded by the
+account. The first event group that fits a mailbox decides (RFC 5465 §4).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from mailsandbox.access.imap.announcing import announce
+from mailsandbox.access.imap.grammar.notify import EventGroup
+from mailsandbox.access.imap.handlers.fetched import show
+from mailsandbox.access.imap.names import SEPARATOR, encode_name
+from mailsandbox.access.imap.responses import string
+from mailsandbox.errors import StoreError
+from mailsandbox.store.model import Change, ChangeType, Uid
+
+if TYPE_CHECKING:
+    from mailsandbox.access.imap.session import Session
+
+_MESSAGE_EVENTS: Final = {
+    ChangeType.MESSAGE_NEW: "MessageNew",
+    ChangeType.MESSAGE_APPEND: "MessageNew",
+    ChangeType.MESSAGE_EXPUNGE: "MessageExpunge",
+    ChangeType.FLAGS_SET: "FlagChange",
+    ChangeType.FLAGS_CLEAR: "FlagChange",
+}
+_MAILBOX_EVENTS: Final = {
+    ChangeType.MAILBOX_CREATE: "MailboxName",
+    ChangeType.MAILBOX_DELETE: "MailboxName",
+    ChangeType.MAILBOX_RENAME: "MailboxName",
+    ChangeType.MAILBOX_SUBSCRIBE: "SubscriptionChange",
+    ChangeType.MAILBOX_UNSUBSCRIBE: "SubscriptionChange",
+}
+
+
+class Notifications:
+    """One NOTIFY SET in force."""
+
+    def __init__(self, groups: Sequence[EventGroup], subscribed: Sequence[str]) -> None:
+        self.selected_group = next((group for group in groups if group.scope.startswith("SELECTED")), None)
+        self.groups = [group for group in groups if not group.scope.startswith("SELECTED")]
+        self._subscribed = set(subscribed)
+        self._statuses: dict[str, None] = {}  # mailboxes whose STATUS is to be told, in order
+        self._lists: dict[str, bytes] = {}  # LIST lines to be told, the latest for each name
+        self._metadata: dict[tuple[str, str], None] = {}
+        self._new: list[Uid] = []  # of the selected mailbox: to be fetched
+
+    def events_of(self, mailbox: str) -> frozenset[str]:
+        """The events wanted of a mailbox that is not selected."""
+        for group in self.groups:
+            if self._covers(group, mailbox):
+                return group.events
+        return frozenset()
+
+    def _covers(self, group: EventGroup, mailbox: str) -> bool:
+        match group.scope:
+            case "INBOXES":
+                return mailbox == "INBOX"
+            case "PERSONAL":
+                return True
+            case "SUBSCRIBED":
+                return mailbox in self._subscribed
+            case "SUBTREE":
+                return any(mailbox == root or mailbox.startswith(root + SEPARATOR) for root in group.mailboxes)
+            case _:
+                return mailbox in group.mailboxes
+
+    # -- noting
+
+    def note(self, changes: Sequence[Change], *, selected: str | None) -> None:
+        """Changes just committed. `selected`: the open mailbox, whose messages the view tells of."""
+        for change in changes:
+            event = _MESSAGE_EVENTS.get(change.type)
+            if event is not None:
+                if change.mailbox != selected and event in self.events_of(change.mailbox):
+                    self._statuses[change.mailbox] = None
+                continue
+            if change.type is ChangeType.METADATA_CHANGE:
+                wanted = "MailboxMetadataChange" if change.mailbox else "ServerMetadataChange"
+                if wanted in self.events_of(change.mailbox) or any(wanted in group.events for group in self.groups):
+                    self._metadata[change.mailbox, change.other_name] = None
+                continue
+            event = _MAILBOX_EVENTS.get(change.type)
+            self._keep_subscriptions(change)
+            if event is not None and event in self.events_of(change.mailbox) | self.events_of(change.other_name):
+                self._note_list(change)
+
+    def _keep_subscriptions(self, change: Change) -> None:
+        if change.type is ChangeType.MAILBOX_SUBSCRIBE:
+            self._subscribed.add(change.mailbox)
+        elif change.type is ChangeType.MAILBOX_UNSUBSCRIBE:
+            self._subscribed.discard(change.mailbox)
+
+    def _note_list(self, change: Change) -> None:
+        """RFC 5465 §5.4, §5.5: LIST, with OLDNAME for a rename."""
+        words, extra = b"", b""
+        match change.type:
+            case ChangeType.MAILBOX_DELETE:
+                words = b"\\NonExistent"
+                self._statuses.pop(change.mailbox, None)
+            case ChangeType.MAILBOX_RENAME:
+                extra = b' ("OLDNAME" (%b))' % string(encode_name(change.other_name, utf8=False))
+            case ChangeType.MAILBOX_SUBSCRIBE:
+                words = b"\\Subscribed"
+            case _:
+                pass
+        if change.type is ChangeType.MAILBOX_CREATE and change.mailbox in self._subscribed:
+            words = b"\\Subscribed"
+        self._lists[change.mailbox] = b'(%b) "/" %%b%b' % (words, extra.replace(b"%", b"%%"))
+
+    # -- telling
+
+    def push(self, session: "Session") -> None:
+        """No command runs: the selected mailbox at once, what must be read from the store by the worker."""
+        if self.selected_group is not None and self.selected_group.events:
+            self._announce(session, expunge=self.selected_group.scope == "SELECTED" or session.idling)
+        if self._new or self._statuses or self._lists or self._metadata or self._contexts_wait(session):
+            session.input.poke()
+
+    def _contexts_wait(self, session: "Session") -> bool:
+        return session.selected is not None and bool(session.selected.contexts)
+
+    def _announce(self, session: "Session", *, expunge: bool) -> None:
+        new = announce(session, expunge=expunge)
+        if self.selected_group is not None and self.selected_group.attributes:
+            self._new += new
+
+    async def attend(self, session: "Session") -> None:
+        """The worker's part of `push`."""
+        await self._tell_rest(session)
+
+    async def tell(self, session: "Session", *, expunge: bool) -> None:
+        """At the end of a command."""
+        self._announce(session, expunge=expunge)
+        await self._tell_rest(session)
+
+    async def _tell_rest(self, session: "Session") -> None:
+        lists, self._lists = self._lists, {}
+        for name, line in lists.items():
+            session.say(b"LIST " + line % session.name(name))
+        metadata, self._metadata = self._metadata, {}
+        for mailbox, entry in metadata:
+            # RFC 5464 §4.4.2: an unsolicited METADATA has entry names only.
+            session.say(
+                b"METADATA %b %b" % (session.name(mailbox) if mailbox else b'""', string(entry.encode() or b"/"))
+            )
+        new, self._new = self._new, []
+        selected, group = session.selected, self.selected_group
+        if new and selected is not None and group is not None:
+            rows = [selected.state.rows[uid] for uid in new if uid in selected.state.rows]
+            numbers = [selected.view.sequence_number(row.uid) for row in rows]
+            await show(session, selected, group.attributes, numbers, rows, uid=True)
+        names, self._statuses = self._statuses, {}
+        for name in names:
+            await self.tell_status(session, name)
+
+    async def tell_status(self, session: "Session", name: str) -> None:
+        """RFC 5465 §5.1 to §5.3: what changed about a mailbox that is not selected."""
+        events = self.events_of(name)
+        try:
+            found = await session.context.store.status(session.account, name)
+        except StoreError:
+            return  # it was deleted meanwhile
+        words = b"MESSAGES %d UIDNEXT %d UIDVALIDITY %d" % (found.messages, found.uid_next, found.uid_validity)
+        if "FlagChange" in events and "CONDSTORE" in session.on:
+            words += b" HIGHESTMODSEQ %d" % found.highest_mod_seq
+        session.say(b"STATUS %b (%b)" % (session.name(name), words))

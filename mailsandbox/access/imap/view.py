@@ -1,0 +1,200 @@
+"""One session's numbering of one mailbox: what the client was told, and what it is still to be told. Pure.
+
+Invariants: sequence numbers change only when `pull` says so, whatever other sessions do meanwhile (RFC 9051 §7.5.1);
+a message that is gone keeps its number until then (it is a ghost); numbers count the first `exists` messages, newer
+ones lie behind them untold. While there are no ghosts the mailbox's own list is the numbering: nothing is copied.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mailsandbox.access.imap.sets import Range, SequenceSet, indexes_within
+from mailsandbox.store.model import Change, ChangeType, MessageRow, ModSeq, Uid
+
+_SEVERAL = ModSeq(0)  # flags changed more than once: never taken for our own change
+
+
+class Mailbox(Protocol):
+    """What the view needs of the store's MailboxState."""
+
+    @property
+    def uids(self) -> Sequence[Uid]: ...
+    @property
+    def rows(self) -> Mapping[Uid, MessageRow]: ...
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a client is to be told, in this order. Sequence numbers of `expunged` hold one after the other."""
+
+    expunged: list[tuple[int, Uid]] = field(default_factory=list)
+    exists: int | None = None
+    new: list[Uid] = field(default_factory=list)
+    flags: list[tuple[int, MessageRow]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.expunged or self.exists is not None or self.flags)
+
+
+class View:
+    """Built at SELECT, when the client is told how many messages there are."""
+
+    __slots__ = ("_changed", "_ghosts", "_merged", "_told_uid", "exists", "mailbox")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self.exists = len(mailbox.uids)
+        self._told_uid = mailbox.uids[-1] if mailbox.uids else Uid(0)
+        self._ghosts: set[Uid] = set()
+        self._merged: list[Uid] | None = None
+        self._changed: dict[Uid, ModSeq] = {}  # flags to be told, with the mod-sequence of the change
+
+    @property
+    def numbers(self) -> Sequence[Uid]:
+        """UIDs by sequence number, from index 0; only the first `exists` have one."""
+        if not self._ghosts:
+            return self.mailbox.uids
+        if self._merged is None:
+            # Two ascending runs: sorted() merges them in linear time.
+            self._merged = sorted([*self.mailbox.uids, *sorted(self._ghosts)])
+        return self._merged
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether `pull` would tell anything."""
+        return bool(self._ghosts or self._changed) or len(self.mailbox.uids) != self.exists
+
+    @property
+    def last_uid(self) -> Uid:
+        """The UID of the last message that has a number; 0 for none."""
+        return self.numbers[self.exists - 1] if self.exists else Uid(0)
+
+    def sequence_number(self, uid: Uid) -> int:
+        """The number of a message; 0 where it has none."""
+        numbers = self.numbers
+        index = bisect_left(numbers, uid, 0, self.exists)
+        return index + 1 if index < self.exists and numbers[index] == uid else 0
+
+    def is_gone(self, uid: Uid) -> bool:
+        """Whether the message has a number but no row any more."""
+        return uid in self._ghosts
+
+    def indexes(self, numbers: SequenceSet, *, uid: bool, saved: Sequence[Uid] = ()) -> list[range] | None:
+        """Index ranges of the messages of a set, ascending; None if a sequence number is not in use.
+
+        RFC 9051 §6.4.9: UIDs that do not exist are ignored.
+        """
+        listed = self.numbers
+        if numbers.saved:
+            found = [bisect_left(listed, each, 0, self.exists) for each in saved]
+            return [
+                range(index, index + 1)
+                for index, each in zip(found, saved, strict=True)
+                if index < self.exists and listed[index] == each
+            ]
+        if uid:
+            ranges = numbers.resolve(self.last_uid or 1)
+            return list(indexes_within(listed, ranges, self.exists))
+        ranges = numbers.resolve(self.exists)
+        if not ranges or ranges[-1][1] > self.exists or ranges[0][0] < 1:
+            return None
+        return [range(first - 1, last) for first, last in ranges]
+
+    def uid_ranges(self, ranges: Sequence[Range]) -> list[Uid]:
+        """The UIDs with a number within ascending UID ranges."""
+        listed = self.numbers
+        return [
+            uid for found in indexes_within(listed, ranges, self.exists) for uid in listed[found.start : found.stop]
+        ]
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """Changes of this mailbox, just committed; the mailbox's lists have them already."""
+        for change in changes:
+            uid = change.uid
+            if uid is None or uid > self._told_uid:
+                continue  # what has no number yet needs no change told
+            match change.type:
+                case ChangeType.MESSAGE_EXPUNGE:
+                    self._ghosts.add(uid)
+                    self._changed.pop(uid, None)
+                    self._merged = None
+                case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR:
+                    before = self._changed.get(uid)
+                    self._changed[uid] = change.mod_seq if before in (None, change.mod_seq) else _SEVERAL
+                case _:
+                    pass
+        if self._ghosts:
+            self._merged = None
+
+    def told_flags(self, rows: Sequence[MessageRow]) -> None:
+        """The client knows these rows by an answer of its own, or asked not to be told (.SILENT)."""
+        changed = self._changed
+        for row in rows:
+            if changed.get(row.uid) == row.mod_seq:
+                del changed[row.uid]
+
+    def shown_flags(self, rows: Sequence[MessageRow]) -> None:
+        """The client was sent the flags of these rows as they are now."""
+        if self._changed:
+            for row in rows:
+                self._changed.pop(row.uid, None)
+
+    def pull(self, *, expunge: bool) -> Pending:
+        """What is to be told now, and from now on counts as told. Without `expunge` numbers stay as they are."""
+        pending = Pending()
+        if expunge and self._ghosts:
+            numbers = self.numbers
+            ghosts = sorted(self._ghosts)
+            # Each EXPUNGE moves the numbers behind it (RFC 9051 §7.5.1).
+            pending.expunged = [
+                (bisect_left(numbers, uid, 0, self.exists) + 1 - before, uid) for before, uid in enumerate(ghosts)
+            ]
+            self._ghosts.clear()
+            self._merged = None
+            self.exists -= len(ghosts)
+        numbers = self.numbers
+        if len(numbers) > self.exists:
+            pending.new = list(numbers[self.exists :])
+            pending.exists = self.exists = len(numbers)
+            self._told_uid = numbers[-1]
+        if self._changed:
+            rows = self.mailbox.rows
+            for uid in sorted(self._changed):
+                row = rows.get(uid)
+                if row is not None:
+                    pending.flags.append((bisect_left(numbers, uid, 0, self.exists) + 1, row))
+            self._changed.clear()
+        return pending
+
+    def ghosts(self) -> list[Uid]:
+        """Messages that are gone and not told so, ascending."""
+        return sorted(self._ghosts)
+
+    def forget(self, uids: Sequence[Uid]) -> None:
+        """These are told to be gone by other means (VANISHED (EARLIER)): they lose their numbers silently."""
+        for uid in uids:
+            if uid in self._ghosts:
+                self._ghosts.discard(uid)
+                self.exists -= 1
+        self._merged = None
+
+
+@dataclass(slots=True)
+class RecentMarks:
+    """Which messages are \\Recent to this session: ranges of UIDs, ascending (RFC 3501 §2.3.2)."""
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, first: int, last: int) -> None:
+        """From `first` to `last`; nothing if that is empty."""
+        if first <= last:
+            self.ranges.append((first, last))
+
+    def __contains__(self, uid: int) -> bool:
+        return any(first <= uid <= last for first, last in self.ranges)
+
+    def count(self, uids: Sequence[Uid]) -> int:
+        """How many of the ascending `uids`."""
+        return sum(bisect_right(uids, last) - bisect_left(uids, first) for first, last in self.ranges)
