@@ -44,7 +44,7 @@ class NextHop:
     _tasks: set = field(default_factory=set)
 
     async def start(self, port: int = 0) -> "NextHop":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=1 << 25)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
