@@ -1,25 +1,25 @@
-"""One connection of the SMTP server: aiosmtpd's protocol with the conversation, the data path and the timers replaced.
+"""One connection of the SMTP server: octets to aiosmtpd's commands, message data to the gate, replies to the wire.
 
-    octets ──▶ data_received ──▶ lines ──▶ Conversation ──▶ answer ──▶ replies, grouped (RFC 2920 §3.2)
+    octets ──▶ data_received ──▶ lines ──▶ aiosmtpd's smtp_* methods (`commands`) ──▶ replies, grouped (RFC 2920 §3.2)
                        └──▶ DataReader or BDAT count ──▶ Spool ──▶ Gate ──▶ context.accept ──▶ 250
 
-Commands are answered within `data_received`; a task is made only for what waits: delivery, TLS, a delay. Every line,
-reply and event goes to the session's record, so that refused and broken-off sessions are remembered as well.
-
-Of aiosmtpd.smtp.SMTP stays its place in asyncio and every check it makes; replaced are the reader that goes line by
-line, the parser over email._header_value_parser, and what it looks up by introspection for each connection.
+It is an aiosmtpd.smtp.SMTP. Its __init__ runs once for each listener, as it finds hooks, mechanisms and commands by
+introspection (`prototype`); its loop over readuntil() is replaced by `data_received`, which steps a command where its
+line is read: only what waits (delivery, TLS, a challenge, a delay) becomes a task. Every line, reply and event goes to
+the session's record, so that refused and broken-off sessions are remembered as well.
 """
 
 import asyncio
 import enum
 import logging
 import socket
-import ssl
 import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.proxy_protocol import get_proxy
+from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, TLSSetupException
 
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.faults import Action, Delay, Drop, Respond
@@ -27,11 +27,12 @@ from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.answers import Answer, Hang, Renew, StartTls, TakeChunk, TakeData
-from mailsandbox.submit.conversation import Conversation
+from mailsandbox.submit.commands import SmtpCommands, reply_of
+from mailsandbox.submit.conversation import Hang, TakeChunk
+from mailsandbox.submit.eager import start, within_task
 from mailsandbox.submit.gate import add_transcript
-from mailsandbox.submit.model import Incoming, Kind
-from mailsandbox.submit.proxy import BadProxyHeader, read_proxy_header
+from mailsandbox.submit.model import Authentication, Incoming, Kind
+from mailsandbox.submit.peers import proxied_client
 from mailsandbox.submit.spool import Spool
 from mailsandbox.submit.transaction import Client, Transaction
 
@@ -41,16 +42,27 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MAX_AHEAD: Final = 65_536  # octets a client may send ahead while we work; then reading pauses
-TLS_HANDSHAKE_SECONDS: Final = 30.0
+PROXY_SECONDS: Final = 10.0  # a load balancer sends its header at once
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on with 0 seconds: close() sends RST
+_FLUSHED: Final = (220, 221, 334, 421)  # replies after which something other than a reply happens on the wire
+_STAGES: Final = {"HELO": "ehlo", "LHLO": "ehlo"}
+
+# Cross-protocol requests: a browser can be made to post to this port. Postfix: smtpd_forbidden_commands.
+_HTTP_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"})
+_TEXT_8BIT: Final = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})  # RFC 6531 §3.1: commands that may carry UTF-8
+_UNSAFE: Final = frozenset(chr(code) for code in (*range(0x20), 0x7F) if code != 0x09)
+
+_TOO_LONG: Final = reply(500, "5.5.2", "Line too long (RFC 5321 §4.5.3.1.4)")
+_BARE_LF: Final = reply(500, "5.5.2", "Line ends with a bare LF (RFC 5321 §2.3.8)")
+_CONTROL: Final = reply(500, "5.5.2", "Control character in a command (RFC 5321 §4.1.2)")
 
 
 class Reading(enum.Enum):
     """What the next octets are."""
 
-    PROXY = "the PROXY header"
     EARLY = "nothing: the client waits for the greeting"
+    RESPONSE = "read by aiosmtpd: a PROXY header, the answer to a challenge"
     COMMAND = "command lines"
     OVERLONG = "the rest of a line that is too long"
     DATA = "message data up to CRLF.CRLF"
@@ -59,22 +71,38 @@ class Reading(enum.Enum):
     CLOSED = "not wanted any more"
 
 
-class SmtpConnection(SMTP):
+class SmtpConnection(SmtpCommands):
     """One client."""
 
-    # aiosmtpd's attributes that keep their meaning; typed here as it assigns them in an __init__ we do not run: it
-    # looks up hooks, commands and mechanisms by introspection, which costs more than a whole message.
     transport: asyncio.Transport | None
     _record: SessionRecord
-    _conversation: Conversation
 
     def __init__(self, shared: "Shared") -> None:
-        self.loop = shared.loop
-        self.transport = None
         self._shared = shared
-        self._spec = shared.spec
-        self._context = shared.context
-        self._faults = shared.context.faults
+        self.spec = spec = shared.spec
+        self._context = context = shared.context
+        if shared.prototype is None:
+            super().__init__(
+                shared.handler,
+                data_size_limit=spec.max_octets,
+                enable_SMTPUTF8="SMTPUTF8" in spec.offers,
+                hostname=spec.hostname,
+                ident="mailsandbox",
+                tls_context=context.tls,
+                require_starttls=spec.tls_required,
+                timeout=spec.limits.command_seconds,
+                auth_require_tls=spec.auth_needs_tls,
+                command_call_limit=spec.limits.calls or None,
+                loop=shared.loop,
+            )
+            self._auth_required = spec.authentication is Authentication.REQUIRED
+            return
+        self.__dict__.update(shared.prototype.__dict__)
+        reader = asyncio.StreamReader(limit=spec.limits.auth_line, loop=shared.loop)
+        asyncio.StreamReaderProtocol.__init__(
+            self, reader, client_connected_cb=self._cb_client_connected, loop=shared.loop
+        )
+        self._faults = context.faults
         self._reading = Reading.EARLY
         self._input = bytearray()
         self._out: list[bytes] = []
@@ -82,34 +110,40 @@ class SmtpConnection(SMTP):
         self._spool: Spool | None = None
         self._chunk = TakeChunk(0, last=False)
         self._chunk_left = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._heard = self._receiving_since = 0.0
         self._eof = self._stopped_reading = self._stopped_writing = False
-        self._accepted = self._refused = 0
+        self._calls: Counter[str] = Counter()
+        self._unknown = self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._mark = 0  # where in the transcript the last transaction ended
         self._outcome = ""
 
     # -- asyncio -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came; called once, STARTTLS does not call it again."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self.transport = transport  # type: ignore[assignment]  # a stream transport, see above
-        peer = transport.get_extra_info("peername")
-        local = transport.get_extra_info("sockname")
-        client = Client(peer[0], peer[1]) if isinstance(peer, tuple) else Client("")
-        where = f"{local[0]}:{local[1]}" if isinstance(local, tuple) else str(local)
-        protocol = "lmtp" if self._spec.kind is Kind.LMTP else "smtp"
-        self._record = self._context.sessions.open(protocol, self._spec.service, peer=client.peer, local=where)
-        self._conversation = self._shared.converse(client)
-        self._heard = self.loop.time()
-        self._timer = self.loop.call_later(self._spec.limits.command_seconds, self._check_time)
-        if (refusal := self._shared.enter(self, client.address)) is not None:
-            self._hang(Hang(refusal, "rejected"))
-        elif client.address in self._shared.proxies:
-            self._reading = Reading.PROXY
-        else:
-            self._welcome()
+        """A client came, or TLS is established on its connection; aiosmtpd tells the two apart."""
+        if self._original_transport is None:
+            peer = transport.get_extra_info("peername")
+            local = transport.get_extra_info("sockname")
+            client = Client(self.loop, peer[0], peer[1]) if isinstance(peer, tuple) else Client(self.loop)
+            where = f"{local[0]}:{local[1]}" if isinstance(local, tuple) else str(local)
+            protocol = "lmtp" if self.spec.kind is Kind.LMTP else "smtp"
+            self._record = self._context.sessions.open(protocol, self.spec.service, peer=client.where, local=where)
+            self.conversation = self._shared.converse(client)
+        super().connection_made(transport)
+        if self.session.ssl is not None:
+            established = transport.get_extra_info("ssl_object")
+            cipher = established.cipher()
+            self.session.tls = f"{established.version()} {cipher[0] if cipher else ''}".strip()
+            self._record.tls = self.session.tls
+            self._record.note(f"TLS established: {self.session.tls}")
+
+    def _create_session(self) -> Client:
+        """RFC 3207 §4.2: nothing is kept that the client said before, but who it is by the network or a proxy."""
+        known = self.conversation.client
+        client = self.conversation.client = Client(self.loop, known.address, known.port)
+        client.name = known.name
+        self.conversation.changed()
+        return client
 
     def data_received(self, data: bytes) -> None:
         """Octets of whatever is being read."""
@@ -119,98 +153,118 @@ class SmtpConnection(SMTP):
             self._input += data
             self._run()
         elif reading is Reading.DATA:
-            self._take_data(data)
+            self._receive(data)
         elif reading is Reading.CHUNK:
             self._input += data
-            self._take_chunk()
+            self._receive_chunk()
+        elif reading is Reading.RESPONSE:
+            super().data_received(data)
         elif reading is not Reading.CLOSED:
             self._input += data
-            if reading is Reading.PROXY:
-                self._take_proxy_header()
-            elif len(self._input) > MAX_AHEAD:
+            if len(self._input) > MAX_AHEAD:
                 self._pause()
 
     def eof_received(self) -> bool | None:
         """The client sends no more. What it sent is answered still, where the transport allows it."""
         self._eof = True
-        if self._reading is Reading.WAITING and not self._conversation.client.tls:
+        if self._reading is Reading.WAITING and self.session.ssl is None:
             return True
-        return None
+        return super().eof_received() and None
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The end, from either side."""
+    def connection_lost(self, error: Exception | None) -> None:
+        """The end, from either side; a failed TLS handshake tells it twice."""
+        if self.transport is None and self._reading is Reading.CLOSED:
+            return
         reading, self._reading = self._reading, Reading.CLOSED
-        self.transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._spool is not None and reading is not Reading.WAITING:
+        super().connection_lost(error)
+        if self._spool is not None:
             self._spool.discard()
+            self._spool = None
         self._shared.leave(self)
-        inside = reading in (Reading.DATA, Reading.CHUNK) or self._conversation.transaction is not None
         if not self._outcome:
+            inside = reading in (Reading.DATA, Reading.CHUNK) or self.envelope.open
             self._outcome = "aborted" if inside else "hung up"
-            self._record.note(f"connection lost{f': {exc}' if exc else ''}")
+            self._record.note(f"connection lost{f': {error}' if error else ''}")
         self._record.close(self._outcome)
 
     def pause_writing(self) -> None:
         """The client does not read its replies: answer nothing more until it does."""
+        super().pause_writing()
         self._stopped_writing = True
 
     def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
         self._stopped_writing = False
         self._run()
 
-    # -- beginning ---------------------------------------------------------------------------------------------------
+    # -- the beginning: aiosmtpd runs this as the connection's task --------------------------------------------------
 
-    def _welcome(self) -> None:
-        """Greet, after TLS where it comes first (RFC 8314 §3.3), after a fault where one is scripted."""
-        self._reading = Reading.WAITING
-        if self._spec.kind is Kind.SUBMISSIONS and not self._conversation.client.tls:
-            self._start_tls()
+    async def _handle_client(self) -> None:
+        refusal = self._shared.enter(self, self.session.address)
+        if refusal is not None:
+            self.hang(Hang(refusal))
             return
-        action = self._faults.match("smtp", site=self._spec.site, stage="connect")
-        if action is not None:
-            self._act(action, self._await_silence, hang=True)
-        else:
-            self._await_silence()
+        if self.session.address in self._shared.proxies and not await self._read_proxy_header():
+            return
+        if self.spec.kind is Kind.SUBMISSIONS and not await self._implicit_tls():
+            return
+        action = self._faults.match("smtp", site=self.spec.site, stage="connect")
+        if action is not None and not await self._suffer(action, hang=True):
+            return
+        if self._reading is not Reading.CLOSED:
+            await self._greet()
 
-    def _await_silence(self) -> None:
+    async def _read_proxy_header(self) -> bool:
+        self.take_response(expected=True)
+        self._reset_timeout(PROXY_SECONDS)
+        try:
+            header = await get_proxy(self._reader)
+        except asyncio.IncompleteReadError:
+            return False
+        self.take_response(expected=False)
+        if not header.valid:
+            self._record.note(f"bad PROXY header: {header.error}")
+            self._end("rejected")
+            return False
+        if (found := proxied_client(header)) is not None:
+            client = Client(self.loop, *found)
+            client.peer = found
+            self.session = client
+            self.conversation = self._shared.converse(client)
+            self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+            self.identify()
+        self._reset_timeout()
+        return True
+
+    async def _implicit_tls(self) -> bool:
+        """RFC 8314 §3.3: TLS first. aiosmtpd's STARTTLS without its reply."""
+        self._reading = Reading.WAITING
+        out, self._out = self._out, []
+        try:
+            await SmtpCommands.__mro__[1].smtp_STARTTLS(self, "")  # type: ignore[attr-defined]  # aiosmtpd's
+        except TLSSetupException as error:
+            self._tls_failed(error)
+            return False
+        finally:
+            self._out = out
+        return self.session.ssl is not None
+
+    async def _greet(self) -> None:
         self._reading = Reading.EARLY
-        delay = self._spec.limits.greeting_delay
-        if delay:
-            self.loop.call_later(delay, self._greet)
-        else:
-            # Two turns of the loop: what lay in the socket when the client was accepted has been read by then.
-            self.loop.call_soon(self.loop.call_soon, self._greet)
-
-    def _greet(self) -> None:
+        delay = self.spec.limits.greeting_delay
+        # Two turns of the loop at least: what lay in the socket when the client was accepted has been read by then.
+        await asyncio.sleep(delay)
+        await asyncio.sleep(0)
         if self._reading is not Reading.EARLY:
             return
         if self._input:
             # RFC 5321 §3.1, §4.3.1: the client waits for the greeting.
-            self._show_input()
-            self._hang(Hang(reply(554, "5.5.0", "You spoke before the greeting (RFC 5321 §4.3.1)"), "rejected"))
+            self.hang(Hang(reply(554, "5.5.0", "You spoke before the greeting (RFC 5321 §4.3.1)")))
             return
-        self._say(self._conversation.greeting())
+        self.say(self.conversation.greeting())
         self._reading = Reading.COMMAND
         self._run()
-
-    def _take_proxy_header(self) -> None:
-        found = read_proxy_header(bytes(self._input))
-        if found is None:
-            return
-        if isinstance(found, BadProxyHeader):
-            self._record.note(f"bad PROXY header: {found.reason}")
-            self._outcome = "rejected"
-            self._close()
-            return
-        del self._input[: found.octets]
-        if found.address:
-            client = Client(found.address, found.port)
-            self._record.note(f"PROXY: the client is {client.peer}")
-            self._record.peer = client.peer
-            self._conversation = self._shared.converse(client)
-        self._welcome()
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -223,7 +277,7 @@ class SmtpConnection(SMTP):
                 break
         self._flush()
         if self._eof and self._reading is Reading.COMMAND and not self._stopped_writing:
-            self._close()
+            self._end("")
         elif len(self._input) > MAX_AHEAD:
             self._pause()
         elif self._stopped_reading and self._reading not in (Reading.WAITING, Reading.CLOSED):
@@ -234,7 +288,7 @@ class SmtpConnection(SMTP):
     def _next_line(self) -> bool:
         end = self._input.find(b"\n") + 1
         if not end:
-            limit = self._conversation.line_limit(self._input[:8].partition(b" ")[0].decode("latin-1").upper())
+            limit = self.conversation.line_limit(self._input[:8].partition(b" ")[0].decode("latin-1").upper())
             if len(self._input) > limit:
                 self._input.clear()
                 self._reading = Reading.OVERLONG
@@ -252,183 +306,221 @@ class SmtpConnection(SMTP):
         del self._input[:end]
         self._reading = Reading.COMMAND
         self._record.client("[a line that is too long]")
-        self._carry_out(self._conversation.refused(_TOO_LONG))
+        self.say(_TOO_LONG)
 
     def _line(self, line: bytes) -> None:
         text = line.decode("utf-8", "surrogateescape").rstrip("\n").removesuffix("\r")
-        conversation = self._conversation
-        secret = conversation.reads_secret
-        verb = "" if secret else text.partition(" ")[0].upper()
-        self._record.client(_shown(text, verb, secret=secret))
-        limits = self._spec.limits
-        if len(line) > limits.command_line and len(line) > conversation.line_limit(verb):
-            self._carry_out(conversation.refused(_TOO_LONG))
+        verb, _, argument = text.partition(" ")
+        verb = verb.upper()
+        self._record.client(_shown(text, verb))
+        if (refusal := self._line_refused(line, text, verb)) is not None:
+            if isinstance(refusal, Hang):
+                self.hang(refusal)
+            else:
+                self.say(refusal)
             return
-        if not line.endswith(b"\r\n"):
-            # RFC 5321 §2.3.8: lines end with CRLF and nothing else.
-            if not self._spec.tolerant:
-                self._carry_out(conversation.refused(_BARE_LF))
-                return
-            self._remark("command line ends with a bare LF", "RFC 5321 §2.3.8")
-        if self._input and "PIPELINING" not in conversation.offers and verb not in ("BDAT", ""):
-            # RFC 2920 §3.1: only where the server offers it may a client send on before the reply. LMTP needs it.
-            self._show_input()
-            self._hang(Hang(reply(503, "5.5.0", "PIPELINING is not offered here (RFC 2920 §3.1)"), "rejected"))
-            return
-        if self._faults and not secret:
+        method = self._shared.methods[verb]
+        # RFC 5321 §4.1.1: trailing white space is tolerated.
+        command = method(self, argument.strip(" \t") or None)
+        if self._faults:
             stage = _STAGES.get(verb, verb.lower())
             account = text.partition("<")[2].partition(">")[0]
-            action = self._faults.match("smtp", site=self._spec.site, stage=stage, account=account, text=text)
+            action = self._faults.match("smtp", site=self.spec.site, stage=stage, account=account, text=text)
             if action is not None:
-                if verb == "BDAT" and isinstance(action, Respond):
-                    self._refuse_chunk(text, action)
-                else:
-                    self._act(action, lambda: self._command(text))
-                return
-        self._command(text)
+                command.close()
+                command = self._faulty(action, verb, argument, lambda: method(self, argument.strip(" \t") or None))
+        self._step(command)
 
-    def _command(self, text: str) -> None:
-        answer = self._conversation.command(text)
-        if self._spool is not None and self._conversation.transaction is None and not isinstance(answer, TakeChunk):
-            self._spool.discard()  # chunks of a transaction that RSET or EHLO ended
-            self._spool = None
-        self._carry_out(answer)
+    def _line_refused(self, line: bytes, text: str, verb: str) -> Reply | Hang | None:
+        """The checks on every line, in aiosmtpd's order where it has them."""
+        limits = self.spec.limits
+        if len(line) > limits.command_line and len(line) > self.conversation.line_limit(verb):
+            return _TOO_LONG
+        if not line.endswith(b"\r\n"):
+            # RFC 5321 §2.3.8: lines end with CRLF and nothing else.
+            if not self.spec.tolerant:
+                return _BARE_LF
+            self._record.finding(Finding("bare-lf-command", "RFC 5321 §2.3.8", "command line ends with a bare LF"))
+        if self._input and verb != "BDAT" and "PIPELINING" not in self.conversation.offers:
+            # RFC 2920 §3.1: only where the server offers it may a client send on before the reply.
+            return Hang(reply(503, "5.5.0", "PIPELINING is not offered here (RFC 2920 §3.1)"))
+        if verb not in self._shared.methods:
+            return self._unrecognized(verb)
+        if not text.isprintable() and not _UNSAFE.isdisjoint(text):
+            return _CONTROL
+        if not text.isascii() and verb not in _TEXT_8BIT:
+            return reply(500, "5.5.2", f"Non-ASCII characters in {verb}")
+        if self.require_starttls and self._tls_protocol is None and verb not in ALLOWED_BEFORE_STARTTLS:
+            return reply(530, "5.7.0", "Must issue a STARTTLS command first (RFC 3207 §4)")
+        if self._enforce_call_limit:
+            self._calls[verb] += 1
+            if self._calls[verb] > self._call_limit_base.get(verb, self._call_limit_default):
+                return Hang(reply(421, "4.7.0", f"{verb} sent too many times"))
+        return None
 
-    def _carry_out(self, answer: Answer) -> None:
-        match answer:
-            case Reply():
-                if answer.code >= 400 and self._conversation.transaction is not None:
-                    self._refused += 1
-                self._say(answer)
-            case TakeData():
-                self._begin_data(answer)
-            case TakeChunk():
-                self._begin_chunk(answer)
-            case StartTls():
-                if self._input:
-                    # RFC 3207 §6, CVE-2011-0411: what was sent in clear after STARTTLS must not count as protected.
-                    self._show_input()
-                    refusal = reply(554, "5.5.0", "Octets in clear after STARTTLS (RFC 3207 §6)")
-                    self._hang(Hang(refusal, "rejected"))
-                else:
-                    self._say(answer.reply)
-                    self._start_tls()
-            case Renew():
-                client = self._conversation.client
-                self._record.note(f"XCLIENT: the client is {client.peer}")
-                self._record.peer = client.peer
-                self._say(self._conversation.greeting())
-            case Hang():
-                self._hang(answer)
+    def _unrecognized(self, verb: str) -> Reply | Hang:
+        if verb in _HTTP_METHODS:
+            return Hang(reply(554, "5.7.0", "This is SMTP, not HTTP"))
+        self._unknown += 1
+        if self._unknown >= self.spec.limits.unknown_commands:
+            return Hang(reply(421, "4.7.0", "Too many unrecognized commands"))
+        shown = verb[:20] if verb.isascii() and verb.isprintable() else ascii(verb[:20])
+        return reply(500, "5.5.1", f"Command {shown} not recognized (RFC 5321 §4.2.4)")
+
+    def _step(self, command: Coroutine[Any, Any, None]) -> None:  # Any: asyncio's own protocol between task and future
+        """Run a command as far as it goes without waiting; its rest becomes a task."""
+        try:
+            waiting = start(command)
+        except Exception as error:
+            self._failed(error)
+            return
+        if waiting is not None:
+            if self._reading is Reading.COMMAND:
+                self._reading = Reading.WAITING
+            self._flush()
+            self._shared.spawn(self._wait(waiting.rest()), "command")
+
+    async def _wait(self, rest: Coroutine[Any, Any, None]) -> None:  # Any: see _step
+        try:
+            await rest
+        except (ConnectionError, asyncio.CancelledError):
+            self._end("")
+            raise
+        except Exception as error:
+            self._failed(error)
+        if self._reading is Reading.WAITING:
+            self._reading = Reading.COMMAND
+        self._heard = self.loop.time()
+        self._run()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, TLSSetupException):
+            self._tls_failed(error)
+            return
+        handled = self.handle_exception(error)
+        try:
+            handled.send(None)
+        except StopIteration as done:
+            self.say(reply_of(done.value))
+
+    def _tls_failed(self, error: TLSSetupException) -> None:
+        cause = error.__cause__
+        self._record.note(f"TLS handshake failed: {str(cause) or type(cause).__name__}")
+        self._outcome = "tls failed"
+        if self._original_transport is not None:
+            self._original_transport.close()
+        self.connection_lost(None)
 
     # -- message data ------------------------------------------------------------------------------------------------
 
-    def _begin_data(self, answer: TakeData) -> None:
+    def take_data(self) -> None:
+        """Say 354 and read on."""
         if self._input:
             # RFC 2920 §3.1: DATA is the last command of a group; what follows it unasked may be smuggled commands.
-            self._show_input()
-            self._hang(Hang(reply(554, "5.5.0", "Message data before the 354 (RFC 2920 §3.1)"), "rejected"))
+            self.hang(Hang(reply(554, "5.5.0", "Message data before the 354 (RFC 2920 §3.1)")))
             return
-        self._say(answer.reply)
+        self.say(_GO_ON)
         self._spool = self._shared.spool()
         self._data = DataReader()
         self._receiving_since = self._heard
         self._reading = Reading.DATA
 
-    def _take_data(self, octets: bytes) -> None:
-        assert self._spool is not None
-        reader = self._data
+    def _receive(self, octets: bytes) -> None:
+        spool, reader = self._spool, self._data
+        assert spool is not None
         if content := reader.feed(octets):
-            self._spool.append(content)
+            spool.append(content)
         if reader.ended:
             self._input += reader.rest
-            self._record.client(f"[{self._spool.size} octets of message data]")
+            self._record.client(f"[{spool.size} octets of message data]")
             self._record.client(".")
             self._end_of_message()
 
-    def _begin_chunk(self, answer: TakeChunk) -> None:
-        transaction = self._conversation.transaction
-        if answer.refusal is None and transaction is not None:
-            transaction.chunks += 1
+    def take_chunk(self, chunk: TakeChunk) -> None:
+        """Read a chunk, to be kept or thrown away."""
+        if chunk.refusal is None:
+            self.envelope.chunks += 1
             if self._spool is None:
                 self._spool = self._shared.spool()
                 self._receiving_since = self._heard
-        elif transaction is not None:
-            transaction.broken = True
-        self._chunk, self._chunk_left = answer, answer.octets
+        elif self.envelope.open:
+            self.envelope.broken = True
+        self._chunk, self._chunk_left = chunk, chunk.octets
         self._reading = Reading.CHUNK
-        self._take_chunk()
+        self._receive_chunk()
 
-    def _take_chunk(self) -> None:
+    def _receive_chunk(self) -> None:
         octets = bytes(self._input[: self._chunk_left])
         del self._input[: len(octets)]
         self._chunk_left -= len(octets)
         if self._spool is not None and self._chunk.refusal is None:
             self._spool.append(octets)
-        if not self._chunk_left:
-            self._end_of_chunk()
-
-    def _end_of_chunk(self) -> None:
-        chunk, transaction = self._chunk, self._conversation.transaction
+        if self._chunk_left:
+            return
+        chunk, spool = self._chunk, self._spool
         if chunk.octets:
             self._record.client(f"[{chunk.octets} octets of message data]")
         if chunk.refusal is not None:
             self._proceed(chunk.refusal)
         elif chunk.last:
             self._end_of_message()
-        elif self._spool is not None and self._spool.too_large and transaction is not None:
-            transaction.broken = True
-            self._proceed(self._too_large(self._spool.size))
+        elif spool is not None and spool.too_large:
+            self.envelope.broken = True
+            self._proceed(self._too_large(spool.size))
         else:
             self._proceed(reply(250, "2.0.0", f"{chunk.octets} octets received"))
 
     def _end_of_message(self) -> None:
-        """Everything is here; judge it and hand it over."""
+        """Everything is here. aiosmtpd's hook for DATA gets it, as `envelope.content`."""
         self._reading = Reading.WAITING
         spool, self._spool = self._spool, None
-        transaction = self._conversation.take_transaction()
         assert spool is not None
-        if spool.too_large:
-            refusal = self._too_large(spool.size)
-            spool.discard()
-            self._settle(transaction, refusal)
-            return
-        recipients = ",".join(transaction.recipients)
-        action = self._faults.match("smtp", site=self._spec.site, stage="message", account=recipients)
-        if action is not None:
-            self._act(
-                action, lambda: self._judge(spool, transaction), refuse=lambda said: self._settle(transaction, said)
-            )
-        elif self._shared.memory.try_grant(spool.size):
-            self._judge(spool, transaction, granted=True)
-        else:
-            self._judge(spool, transaction)
+        self._step(self._conclude(spool))
 
-    def _judge(self, spool: Spool, transaction: Transaction, *, granted: bool = False) -> None:
+    async def _conclude(self, spool: Spool) -> None:
+        transaction = self.envelope
+        answer = await self._examine(spool, transaction)
+        self._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+        if answer is None:  # broken off by a fault
+            return
+        if answer.positive:
+            self._accepted += 1
+        else:
+            self._refused += 1
+        self._mark = self._record.mark + 1
+        # RFC 2033 §4.2: LMTP has one reply for each recipient.
+        for _ in range(len(transaction.rcpt_tos) - 1 if self.spec.kind is Kind.LMTP else 0):
+            self.say(answer)
+        self._proceed(answer)
+
+    async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | None:
         size = spool.size
-        if not granted and not self._shared.memory.try_grant(size):
-            self._shared.spawn(self._judge_later(spool, transaction), "wait for memory")
-            return
+        if spool.too_large:
+            spool.discard()
+            return self._too_large(size)
+        account = ",".join(transaction.rcpt_tos)
+        action = self._faults.match("smtp", site=self.spec.site, stage="message", account=account)
+        if isinstance(action, Respond):
+            self._record.note(f"fault: {action}")
+            return reply(action.code, action.enhanced, action.text)
+        if action is not None and not await self._suffer(action):
+            return None
+        memory = self._shared.memory
+        if not memory.try_grant(size):
+            await memory.grant(size)
         try:
-            outcome = self._examine(spool.whole(), transaction)
-        except Exception:
-            self._shared.memory.give_back(size)
-            _log.exception("the gate failed on a message of session %s", self._record.id)
-            self._settle(transaction, _LOCAL_ERROR)
-            return
-        if isinstance(outcome, Reply):
-            self._shared.memory.give_back(size)
-            self._settle(transaction, outcome)
-        else:
-            self._shared.spawn(self._hand_over(outcome, transaction, size), "hand over")
+            transaction.content = transaction.original_content = spool.whole()
+            status = await self._call_handler_hook("DATA")
+            return reply_of(status)
+        finally:
+            transaction.content = transaction.original_content = None
+            memory.give_back(size)
 
-    async def _judge_later(self, spool: Spool, transaction: Transaction) -> None:
-        await self._shared.memory.grant(spool.size)
-        self._judge(spool, transaction, granted=True)
-
-    def _examine(self, octets: bytes, transaction: Transaction) -> Incoming | Reply:
-        gate, conversation = self._shared.gate, self._conversation
-        outcome, findings = gate.judge(octets, transaction, offers=conversation.offers)
+    async def deliver(self, transaction: Transaction) -> Reply:
+        """Judge a message that is here and hand it over; what the client is told."""
+        gate = self._shared.gate
+        octets = cast(bytes, transaction.content)  # never decoded, as aiosmtpd could
+        outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers)
         for finding in findings:
             self._record.finding(finding)
         if isinstance(outcome, Reply):
@@ -437,172 +529,182 @@ class SmtpConnection(SMTP):
             outcome,
             findings,
             transaction,
-            client=conversation.client,
+            client=self.session,
             queue_id=self._context.new_id(),
             session_id=self._record.id,
             now=self._context.clock.now(),
         )
         add_transcript(incoming, self._record.since(self._mark))
-        return incoming
+        return await self._hand_over(incoming)
 
-    async def _hand_over(self, incoming: Incoming, transaction: Transaction, size: int) -> None:
+    async def _hand_over(self, incoming: Incoming) -> Reply:
+        await within_task()
         try:
             with self._context.clock.working():
-                answer = await self._context.accept(incoming)
+                return await self._context.accept(incoming)
         except (StoreError, QueueError) as error:
             self._record.note(f"not stored: {error}")
             # RFC 3463 §3.4: X.3.1 mail system full, for now.
-            answer = reply(452, "4.3.1", f"Cannot store the message now: {_one_line(str(error))}")
-        except Exception:
-            _log.exception("the message of session %s was not handed over", self._record.id)
-            answer = _LOCAL_ERROR
-        finally:
-            self._shared.memory.give_back(size)
-        self._settle(transaction, answer)
-
-    def _settle(self, transaction: Transaction, answer: Reply) -> None:
-        """The last word on a transaction. RFC 2033 §4.2: LMTP has one reply for each recipient."""
-        if answer.positive:
-            self._accepted += 1
-        else:
-            self._refused += 1
-        times = len(transaction.recipients) if self._spec.kind is Kind.LMTP else 1
-        for _ in range(times - 1):
-            self._say(answer)
-        self._mark = self._record.mark + 1
-        self._proceed(answer)
+            return reply(452, "4.3.1", f"Cannot store the message now: {' '.join(str(error).split())[:200]}")
 
     def _proceed(self, answer: Reply) -> None:
         """Answer, and go on reading commands."""
         if self._reading is Reading.CLOSED:
             self._record.note(f"too late to be told: {answer}")
             return
-        self._say(answer)
+        self.say(answer)
         self._reading = Reading.COMMAND
-        self._heard = self.loop.time()
         self._run()
 
     def _too_large(self, size: int) -> Reply:
-        return reply(552, "5.3.4", f"Message of {size} octets, the limit is {self._spec.max_octets} (RFC 1870 §6.1)")
+        return reply(552, "5.3.4", f"Message of {size} octets, the limit is {self.spec.max_octets} (RFC 1870 §6.1)")
 
-    # -- TLS ---------------------------------------------------------------------------------------------------------
-
-    def _start_tls(self) -> None:
-        self._flush()
-        self._reading = Reading.WAITING
-        assert self.transport is not None
-        self.transport.pause_reading()  # the handshake is not ours to read; start_tls resumes
-        self._shared.spawn(self._upgrade(), "TLS handshake")
-
-    async def _upgrade(self) -> None:
-        context = self._context.tls
-        if context is None or self.transport is None:
-            self._close()
-            return
-        try:
-            upgraded = await self.loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS
-            )
-        except (OSError, EOFError) as error:
-            self._record.note(f"TLS handshake failed: {str(error) or type(error).__name__}")
-            self._outcome = "tls failed"
-            self._close()
-            return
-        if upgraded is None or self._reading is Reading.CLOSED:
-            return
-        self.transport = upgraded
-        established: ssl.SSLObject = upgraded.get_extra_info("ssl_object")
-        cipher = established.cipher()
-        facts = f"{established.version()} {cipher[0] if cipher else ''}".strip()
-        self._record.note(f"TLS established: {facts}")
-        self._record.tls = facts
-        self._conversation.tls_started(facts)
-        if self._spec.kind is Kind.SUBMISSIONS:
-            self._welcome()
-        else:
-            self._reading = Reading.COMMAND
-            self._run()
+    def _create_envelope(self) -> Transaction:
+        if self._spool is not None:
+            self._spool.discard()  # chunks of a transaction that RSET or EHLO ended
+            self._spool = None
+        return super()._create_envelope()
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
-    def _act(
-        self,
-        action: Action,
-        then: Callable[[], None],
-        *,
-        hang: bool = False,
-        refuse: Callable[[Reply], None] | None = None,
-    ) -> None:
-        """Carry out a scripted fault; `then` is what would have happened."""
+    async def _faulty(
+        self, action: Action, verb: str, argument: str, command: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:  # Any: see _step
+        """A command for which a fault is scripted."""
+        if verb == "BDAT" and isinstance(action, Respond):
+            # Its octets come all the same.
+            self._record.note(f"fault: {action}")
+            answer = self.conversation.bdat(argument.strip())
+            if isinstance(answer, TakeChunk):
+                said = reply(action.code, action.enhanced, action.text)
+                self.take_chunk(TakeChunk(answer.octets, answer.last, said))
+            else:
+                self.hang(answer)
+        elif await self._suffer(action):
+            if self._reading is Reading.WAITING:
+                self._reading = Reading.COMMAND
+            await command()
+
+    async def _suffer(self, action: Action, *, hang: bool = False) -> bool:
+        """Carry out a scripted fault; whether what would have happened shall happen."""
         self._record.note(f"fault: {action}")
         match action:
             case Respond(code=code, text=text, enhanced=enhanced):
                 said = reply(code, enhanced, text)
-                if hang:
-                    self._hang(Hang(said, "fault"))
-                elif refuse is not None:
-                    refuse(said)
-                elif code == 421:
-                    self._hang(Hang(said, "fault"))
+                if hang or code == 421:
+                    self.hang(Hang(said, "fault"))
                 else:
-                    self._say(said)
+                    self.say(said)
+                return False
             case Drop(reset=reset):
                 self._outcome = "fault"
                 self._break(reset=reset)
+                return False
             case Delay(seconds=seconds):
                 self._reading = Reading.WAITING
-                self._shared.spawn(self._later(seconds, then), "scripted delay")
-
-    async def _later(self, seconds: float, then: Callable[[], None]) -> None:
-        clock = self._context.clock
-        await clock.sleep_until(clock.now() + seconds)
-        if self._reading is Reading.WAITING:
-            self._reading = Reading.COMMAND
-            then()
-            self._run()
-
-    def _refuse_chunk(self, text: str, action: Respond) -> None:
-        """A scripted reply to BDAT: its octets come all the same."""
-        answer = self._conversation.command(text)
-        self._record.note(f"fault: {action}")
-        if isinstance(answer, TakeChunk):
-            answer = TakeChunk(answer.octets, answer.last, reply(action.code, action.enhanced, action.text))
-        self._carry_out(answer)
+                clock = self._context.clock
+                await within_task()
+                await clock.sleep_until(clock.now() + seconds)
+                return self._reading is Reading.WAITING
 
     # -- replies and the end -----------------------------------------------------------------------------------------
 
-    def _say(self, answer: Reply) -> None:
-        if answer.enhanced and not self._spec.enhanced_codes:
+    def say(self, answer: Reply) -> None:
+        """Reply; sent with those before it when no more commands are here."""
+        code = answer.code
+        if code >= 400:
+            answer = self._count(answer)
+        if answer.enhanced and not self.spec.enhanced_codes:
             answer = Reply(answer.code, "", answer.lines)
-        octets = answer.encode()
+        octets = answer.encode(utf8=False)
         self._out.append(octets)
         if len(answer.lines) == 1:
-            self._record.server(octets[:-2].decode("utf-8", "replace"))
+            self._record.server(octets[:-2].decode("ascii"))
         else:
-            for line in octets.decode("utf-8", "replace").splitlines():
+            for line in octets.decode("ascii").splitlines():
                 self._record.server(line)
+        if code in _FLUSHED:
+            self._flush()
+        if answer.code == 421 and self._reading is not Reading.CLOSED:
+            self._end("rejected")
+
+    def _count(self, answer: Reply) -> Reply:
+        """Refusals and errors are counted; too many end the session, by 421 in their place."""
+        if self.envelope.open:
+            self._refused += 1
+        if answer.code == 535:
+            self._auth_failures += 1
+            if self._auth_failures >= self.spec.limits.auth_failures:
+                return reply(421, "4.7.0", "Too many failed authentications")
+        if answer.permanent:
+            self._errors += 1
+            if self._errors > self.spec.limits.errors:
+                return reply(421, "4.7.0", "Too many errors")
+        return answer
+
+    def say_line(self, line: str) -> None:
+        """One line of a longer reply."""
+        octets = line.encode("ascii", "backslashreplace")
+        self._out.append(octets + b"\r\n")
+        self._record.server("334 ***" if line.startswith("334") else octets.decode("ascii"))
+        if line.startswith("334"):
+            self._flush()
+
+    def take_response(self, *, expected: bool) -> None:
+        """Lines go to aiosmtpd's reader, or come back from there."""
+        held = self._reader._buffer  # type: ignore[attr-defined]  # aiosmtpd empties it in the same way
+        if expected:
+            self._reading = Reading.RESPONSE
+            if self._input:
+                self._reader.feed_data(bytes(self._input))
+                self._input.clear()
+            return
+        if self._reading is Reading.RESPONSE:
+            self._reading = Reading.WAITING
+        self._input += held
+        held.clear()
+        if self.conversation.client.helo:
+            self._record.client("***")
+
+    def has_more_input(self) -> bool:
+        """Whether the client has sent more than has been read."""
+        return bool(self._input)
+
+    def identify(self) -> None:
+        """The client's address or login changed: note it."""
+        client = self.conversation.client
+        self._record.account = client.login
+        if self._record.peer != client.where:
+            self._record.peer = client.where
+            self._record.note(f"the client is {client.where}")
 
     def _flush(self) -> None:
         if self._out and self.transport is not None:
             self.transport.write(b"".join(self._out))
         self._out.clear()
 
-    def _hang(self, answer: Hang) -> None:
-        if answer.outcome == "closed" and self._refused and not self._accepted:
-            self._outcome = "rejected"
-        else:
-            self._outcome = self._outcome or answer.outcome
-        self._say(answer.reply)
-        self._close()
+    def hang(self, answer: Hang) -> None:
+        """Reply and close; what the client sent besides is shown, not answered."""
+        for line in bytes(self._input[:1_000]).decode("utf-8", "backslashreplace").splitlines()[:10]:
+            self._record.client(line)
+        self._outcome = self._outcome or answer.outcome
+        self._reading = Reading.CLOSED
+        self.say(answer.reply)
+        self._end(answer.outcome)
 
-    def _close(self) -> None:
-        """Send what is left, then close. May be called again."""
-        self._flush()
+    def finish(self, outcome: str) -> None:
+        """The session ends in order; a session whose every message was refused was rejected."""
+        self._outcome = self._outcome or ("rejected" if self._refused and not self._accepted else outcome)
         self._reading = Reading.CLOSED
         self._input.clear()
-        if self._spool is not None:
-            self._spool.discard()
-            self._spool = None
+
+    def _end(self, outcome: str) -> None:
+        """Send what is left, then close. May be called again. "" leaves the outcome to be found."""
+        self._outcome = self._outcome or outcome
+        self._flush()
+        if self._outcome:
+            self._reading = Reading.CLOSED
+        self._input.clear()
         if self.transport is not None:
             self.transport.close()
 
@@ -611,7 +713,8 @@ class SmtpConnection(SMTP):
         self._reading = Reading.CLOSED
         if self.transport is None:
             return
-        if reset and (raw := self.transport.get_extra_info("socket")) is not None:
+        raw = self.transport.get_extra_info("socket")
+        if reset and raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
@@ -622,57 +725,47 @@ class SmtpConnection(SMTP):
 
     def stop(self) -> None:
         """The listener stops (RFC 5321 §3.8: 421)."""
-        if self._reading is Reading.WAITING:
-            self._outcome = self._outcome or "closed"
-            self._close()
+        if self._reading in (Reading.WAITING, Reading.RESPONSE):
+            self._end("closed")
         elif self._reading is not Reading.CLOSED:
-            self._hang(Hang(reply(421, "4.3.2", f"{self._spec.hostname} shutting down"), "closed"))
+            self.hang(Hang(reply(421, "4.3.2", f"{self.spec.hostname} shutting down"), "closed"))
 
-    def _check_time(self) -> None:
-        """One timer for a connection's whole life, set again for what is left."""
-        limits, now = self._spec.limits, self.loop.time()
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """aiosmtpd makes a timer for each command; one that looks when the client was last heard does for all."""
+        self._heard = self.loop.time()
+        if self._timeout_handle is None or duration is not None:
+            if self._timeout_handle is not None:
+                self._timeout_handle.cancel()
+            self._timeout_handle = self.loop.call_later(duration or self._timeout_duration, self._timeout_cb)
+
+    def _timeout_cb(self) -> None:
+        limits, now = self.spec.limits, self.loop.time()
         if self._reading is Reading.WAITING:
             self._heard = now
         left = self._heard + limits.command_seconds - now
         if self._reading in (Reading.DATA, Reading.CHUNK):
             left = min(left, self._receiving_since + limits.message_seconds - now)
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._check_time)
+        if left > 0 and not (self._reading is Reading.RESPONSE and not self.session.helo):
+            self._timeout_handle = self.loop.call_later(left, self._timeout_cb)
         elif self._reading is not Reading.CLOSED:
             self._record.note("the client took too long")
             # RFC 5321 §4.5.3.2: 421 before closing; RFC 3463 §3.5: X.4.2 bad connection.
-            self._hang(Hang(reply(421, "4.4.2", f"{self._spec.hostname} timeout exceeded"), "timed out"))
+            self.hang(Hang(reply(421, "4.4.2", f"{self.spec.hostname} timeout exceeded"), "timed out"))
 
     def _pause(self) -> None:
         if not self._stopped_reading and self.transport is not None:
             self._stopped_reading = True
             self.transport.pause_reading()
 
-    def _remark(self, text: str, source: str) -> None:
-        self._record.finding(Finding("tolerated-syntax", source, text))
 
-    def _show_input(self) -> None:
-        """What will not be answered, for the record."""
-        for line in bytes(self._input[:1_000]).decode("utf-8", "backslashreplace").splitlines()[:10]:
-            self._record.client(line)
+_GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 
 
-_TOO_LONG: Final = reply(500, "5.5.2", "Line too long (RFC 5321 §4.5.3.1.4)")
-_BARE_LF: Final = reply(500, "5.5.2", "Line ends with a bare LF (RFC 5321 §2.3.8)")
-_LOCAL_ERROR: Final = reply(451, "4.3.0", "Local error in processing")
-
-_STAGES: Final = {"HELO": "ehlo", "LHLO": "ehlo"}
-
-
-def _shown(text: str, verb: str, *, secret: bool) -> str:
+def _shown(text: str, verb: str) -> str:
     """A command as the transcript has it: no password, no surrogates."""
-    if secret:
-        return text if text == "*" else "***"
     if verb == "AUTH":
         words = text.split(" ")
         return " ".join([*words[:2], *("***" for _ in words[2:])])
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]

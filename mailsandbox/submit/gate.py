@@ -9,8 +9,7 @@ import hashlib
 import re
 from typing import Final
 
-from mailsandbox.encoding.receive import judge_received
-from mailsandbox.encoding.verdicts import Accept, Convert, ReceiveMode, Refuse
+from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, judge_received
 from mailsandbox.journey.model import Accepted, TranscriptLine
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.trace import count_received, format_date, received_field
@@ -45,7 +44,7 @@ class Gate:
             octets,
             mode=self._mode,
             declared_body=transaction.parameters.body,
-            smtputf8=transaction.parameters.smtputf8,
+            smtputf8=transaction.smtp_utf8,
             offers=offers,
             via_bdat=transaction.chunks > 0,
         )
@@ -75,7 +74,7 @@ class Gate:
         if spec.submission:
             octets, added = _complete(octets, findings, transaction, spec=spec, queue_id=queue_id, now=now)
         word = protocol_word(spec, client, transaction)
-        recipients = list(transaction.recipients)
+        recipients = transaction.rcpt_tos
         trace = received_field(
             helo=client.helo,
             peer=client.address or "127.0.0.1",
@@ -92,7 +91,7 @@ class Gate:
             queue_id=queue_id,
             at=now,
             session_id=session_id,
-            peer=client.peer,
+            peer=client.where,
             helo=client.helo,
             protocol=word,
             tls=client.tls,

@@ -12,6 +12,7 @@ from mailsandbox.submit.connection import SmtpConnection
 from mailsandbox.submit.conversation import Conversation
 from mailsandbox.submit.gate import Gate
 from mailsandbox.submit.greylist import Greylist
+from mailsandbox.submit.handler import Handler
 from mailsandbox.submit.model import Kind, ListenerSpec, SubmitContext
 from mailsandbox.submit.peers import Networks
 from mailsandbox.submit.spool import Spool
@@ -27,6 +28,7 @@ class Shared:
         self.context = context
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(spec)
+        self.handler = Handler(context.credentials)
         self.memory = context.memory
         self.proxies = Networks(spec.proxy_peers)
         self.connections: set[SmtpConnection] = set()
@@ -35,10 +37,16 @@ class Shared:
         self._greylist = Greylist(spec.greylist) if spec.greylist else None
         self._peers: Counter[str] = Counter()
         self._address_of: dict[SmtpConnection, str] = {}
+        # What aiosmtpd finds by introspection is found once (see connection.py).
+        self.prototype: SmtpConnection | None = None
+        self.prototype = SmtpConnection(self)
+        self.methods = {
+            verb: getattr(SmtpConnection, method.__name__) for verb, method in self.prototype._smtp_methods.items()
+        }
 
     def converse(self, client: Client) -> Conversation:
         """A new session's state."""
-        return Conversation(self.spec, self.context, client=client, xclient=self._xclient, greylist=self._greylist)
+        return Conversation(self.spec, self.context, client=client, trusted=self._xclient, greylist=self._greylist)
 
     def spool(self) -> Spool:
         """Room for one message."""

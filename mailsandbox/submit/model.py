@@ -63,6 +63,7 @@ class Limits:
     command_seconds: float = 300.0  # between two reads, RFC 5321 §4.5.3.2.7
     message_seconds: float = 3_600.0  # from DATA to its end, however busy the client
     unknown_commands: int = 10  # then the connection is closed; aiosmtpd has 5
+    calls: int = 0  # of one command in a session; 0: any number
     errors: int = 100  # refused commands of one session; Postfix has a hard limit of 20, a sandbox sees more
     auth_failures: int = 5
     greeting_delay: float = 0.0  # seconds in which a client that talks first is found out
@@ -99,6 +100,11 @@ class ListenerSpec:
     def submission(self) -> bool:
         """Whether clients are authors' programs, for whom the message is completed (RFC 6409)."""
         return self.kind in (Kind.SUBMISSION, Kind.SUBMISSIONS)
+
+    @property
+    def greeting_word(self) -> str:
+        """What the greeting calls the protocol."""
+        return "LMTP" if self.kind is Kind.LMTP else "ESMTP"
 
     @property
     def tolerant(self) -> bool:

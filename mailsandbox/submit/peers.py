@@ -1,11 +1,14 @@
-"""What trusted peers may say about the client behind them: XCLIENT, and lists of networks that are trusted.
+"""What trusted peers may say about the client behind them: XCLIENT, and the PROXY header; and who is trusted.
 
-XCLIENT is Postfix's extension (its XCLIENT_README is the specification). The PROXY header is read by `connection`.
+XCLIENT is Postfix's extension (its XCLIENT_README is the specification), the PROXY header HAProxy's
+(proxy-protocol.txt), versions 1 and 2, read by aiosmtpd's parser.
 """
 
 import ipaddress
 from collections.abc import Iterable
 from typing import Final
+
+from aiosmtpd.proxy_protocol import ProxyData
 
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.smtp.xtext import decode_xtext
@@ -36,39 +39,47 @@ class Networks:
         return any(host in network for network in self._networks)
 
 
-def apply_xclient(argument: str, client: Client) -> Client | Reply:
-    """The client that XCLIENT describes, known facts kept where it is silent; or the refusing reply."""
+def proxied_client(header: ProxyData) -> tuple[str, int] | None:
+    """Address and port behind the proxy; None where the header names none and the peer itself counts.
+
+    That is version 1 with UNKNOWN, version 2 with LOCAL (the proxy's own health checks), and UNIX sockets.
+    """
+    if header.command == 0 or not isinstance(header.src_addr, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return None
+    return str(header.src_addr), header.src_port or 0
+
+
+def apply_xclient(argument: str, client: Client) -> Reply | None:
+    """Make `client` who XCLIENT says it is, known facts kept where it is silent; or the refusing reply."""
     given: dict[str, str] = {}
     for word in argument.split():
         name, equals, value = word.partition("=")
         if not equals or name.upper() not in XCLIENT_ATTRIBUTES:
             return reply(501, "5.5.4", f"XCLIENT takes attributes of {' '.join(XCLIENT_ATTRIBUTES)}")
         try:
-            decoded = "" if value.upper() in _UNKNOWN else decode_xtext(value)
+            given[name.upper()] = "" if value.upper() in _UNKNOWN else decode_xtext(value)
         except ValueError:
             return reply(501, "5.5.4", f"XCLIENT {name.upper()} is not xtext (RFC 3461 §4)")
-        given[name.upper()] = decoded
     if not given:
         return reply(501, "5.5.4", "Syntax: XCLIENT attribute=value ...")
-    address, port = client.address, client.port
+    address = client.address
     if "ADDR" in given:
-        # [UNAVAILABLE] leaves no address to go by: it is shown as unknown, never as a UNIX socket's peer.
         text = given["ADDR"]
         text = text[5:] if text.upper().startswith("IPV6:") else text
         try:
+            # [UNAVAILABLE] leaves no address to go by: shown as unknown, never as a UNIX socket's peer.
             address = str(ipaddress.ip_address(text)) if text else "0.0.0.0"  # not a binding
         except ValueError:
             return reply(501, "5.5.4", "XCLIENT ADDR is no IP address")
-    if "PORT" in given:
-        if not (given["PORT"].isdecimal() and int(given["PORT"]) < 65_536):
-            return reply(501, "5.5.4", "XCLIENT PORT is no port number")
-        port = int(given["PORT"])
-    return Client(
-        address,
-        port,
-        helo=given.get("HELO", ""),
-        extended=given.get("PROTO", "ESMTP").upper() != "SMTP",
-        tls=client.tls,
-        login=given.get("LOGIN", client.login),
-        name=given.get("NAME", client.name),
-    )
+    port = given.get("PORT", str(client.port)) or "0"
+    if not (port.isdecimal() and int(port) < 65_536):
+        return reply(501, "5.5.4", "XCLIENT PORT is no port number")
+    client.address, client.port = address, int(port)
+    client.peer = (client.address, client.port)
+    client.host_name = given.get("HELO") or None
+    client.extended_smtp = given.get("PROTO", "ESMTP").upper() != "SMTP"
+    client.name = given.get("NAME", client.name)
+    if "LOGIN" in given:
+        client.login = given["LOGIN"]
+        client.authenticated = bool(client.login)
+    return None

@@ -6,59 +6,100 @@
                                         └──────────▶ chunks ──┘
 
 Commit point: none here. A transaction dies with RSET, EHLO, the connection, or the end of data; nothing of it lasts
-until the message is handed over. Knows who asks (`Client`) and what the listener is; judges no octet of the message.
+until the message is handed over. `Client` and `Transaction` are aiosmtpd's Session and Envelope with what it lacks.
 """
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any
+
+from aiosmtpd.smtp import Envelope as SmtpEnvelope
+from aiosmtpd.smtp import Session
 
 from mailsandbox.journey.model import EnvelopeRecord
-from mailsandbox.message.envelope import Envelope, Recipient, domain_of
+from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.parameters import MailParameters, parse_mail, parse_rcpt
 from mailsandbox.smtp.paths import BadPath, Path, parse_path
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.model import Authentication, ListenerSpec
+from mailsandbox.submit.model import Kind, ListenerSpec
+
+_NO_PARAMETERS = MailParameters({})
+_RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
 
 
-@dataclass(slots=True)
-class Client:
-    """Who is on the other side, as far as it is known by now."""
+class Client(Session):
+    """Who is on the other side, as far as it is known by now.
 
-    address: str  # IP address, "" on a UNIX socket
-    port: int = 0
-    helo: str = ""
-    extended: bool = False
-    tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384", or ""
-    login: str = ""
-    name: str = ""  # as XCLIENT says
+    Of aiosmtpd's Session: host_name (its HELO), extended_smtp, ssl, authenticated, auth_data.
+    """
+
+    # Any: aiosmtpd keeps what a mechanism or a transport gave it.
+    peer: Any
+    auth_data: Any
+    _login_data: Any
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None, address: str = "", port: int = 0) -> None:
+        super().__init__(loop)  # type: ignore[arg-type]  # only kept, and there is none in process
+        self.address = address  # IP address, "" on a UNIX socket
+        self.port = port
+        self.tls = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384", or ""
+        self.login = ""
+        self.name = ""  # as XCLIENT says
 
     @property
-    def peer(self) -> str:
+    def login_data(self) -> Any:
+        """aiosmtpd's older name of what auth_data has; it logs a warning at each use of its own."""
+        return self._login_data
+
+    @login_data.setter
+    def login_data(self, value: Any) -> None:
+        self._login_data = value
+
+    @property
+    def helo(self) -> str:
+        """What it called itself, "" before it did."""
+        return self.host_name or ""
+
+    @property
+    def where(self) -> str:
         """ "127.0.0.1:4711", or "unix"."""
         if not self.address:
             return "unix"
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(slots=True)
-class Transaction:
-    """What MAIL and RCPT have said so far."""
+class Transaction(SmtpEnvelope):
+    """What MAIL and RCPT have said so far.
 
-    reverse_path: str
-    parameters: MailParameters
-    recipients: dict[str, Recipient] = field(default_factory=dict)
-    rcpt_given: dict[str, dict[str, str]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    chunks: int = 0  # BDAT commands so far
-    broken: bool = False  # a chunk was refused: the rest is refused too
+    Of aiosmtpd's Envelope: mail_from (None before MAIL), mail_options, smtp_utf8, rcpt_tos, rcpt_options, and content.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters = _NO_PARAMETERS
+        self.recipients: list[Recipient] = []
+        self.rcpt_given: dict[str, dict[str, str]] = {}
+        self.remarks: list[str] = []
+        self.chunks = 0  # BDAT commands so far
+        self.broken = False  # a chunk was refused: the rest is refused too
+
+    @property
+    def open(self) -> bool:
+        """Whether MAIL was accepted."""
+        return self.mail_from is not None
+
+    @property
+    def reverse_path(self) -> str:
+        """ "" for <>, and before MAIL."""
+        return self.mail_from or ""
 
     def envelope(self) -> Envelope:
         """The envelope as it was declared."""
         parameters = self.parameters
         return Envelope(
             self.reverse_path,
-            tuple(self.recipients.values()),
+            tuple(self.recipients),
             body=parameters.body,
             smtputf8=parameters.smtputf8,
             ret=parameters.ret,
@@ -70,12 +111,14 @@ class Transaction:
     def record(self) -> EnvelopeRecord:
         """The same with every parameter as it was on the wire."""
         return EnvelopeRecord(
-            self.reverse_path, list(self.recipients), dict(self.parameters.given), dict(self.rcpt_given)
+            self.reverse_path, list(self.rcpt_tos), dict(self.parameters.given), dict(self.rcpt_given)
         )
 
 
-def begin(argument: str, *, spec: ListenerSpec, client: Client, offered: Offers) -> Transaction | Reply:
-    """MAIL's argument, from "FROM:" on."""
+def begin(
+    transaction: Transaction, argument: str, *, spec: ListenerSpec, client: Client, offered: Offers
+) -> Reply | None:
+    """MAIL's argument, from "FROM:" on; the refusal, or None where the transaction has begun."""
     if argument[:5].upper() != "FROM:":
         return reply(501, "5.5.4", "Syntax: MAIL FROM:<reverse-path> [parameters] (RFC 5321 §4.1.1.2)")
     read = parse_path(argument[5:], tolerant=spec.tolerant)
@@ -83,7 +126,7 @@ def begin(argument: str, *, spec: ListenerSpec, client: Client, offered: Offers)
         # RFC 3463 §3.2: X.1.7 bad sender's mailbox address syntax, X.1.8 bad sender's system address.
         return reply(553, "5.1.8" if read.in_domain else "5.1.7", f"Bad reverse-path: {read.reason}")
     path, rest = read
-    if rest and not client.extended:
+    if rest and not client.extended_smtp:
         return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
     parameters = parse_mail(rest, offered=offered, limit=spec.max_octets)
     if isinstance(parameters, Reply):
@@ -97,7 +140,12 @@ def begin(argument: str, *, spec: ListenerSpec, client: Client, offered: Offers)
         return address
     if (refusal := _check_login(address, spec, client)) is not None:
         return refusal
-    return Transaction(address, parameters, remarks=remarks)
+    transaction.mail_from = address
+    transaction.mail_options = rest.split()
+    transaction.smtp_utf8 = parameters.smtputf8
+    transaction.parameters = parameters
+    transaction.remarks = remarks
+    return None
 
 
 def _complete(path: Path, spec: ListenerSpec, remarks: list[str]) -> str | Reply:
@@ -105,9 +153,10 @@ def _complete(path: Path, spec: ListenerSpec, remarks: list[str]) -> str | Reply
     address = path.address
     if not address or "@" in address:
         return address
-    if spec.tolerant or spec.submission or address.lower() == "postmaster":  # RFC 5321 §4.5.1
-        if address.lower() != "postmaster":
-            remarks.append(f"address without domain, completed with {spec.domain} (RFC 5321 §2.3.5)")
+    if address.lower() == "postmaster":  # RFC 5321 §4.5.1
+        return f"{address}@{spec.domain}"
+    if spec.tolerant or spec.submission:
+        remarks.append(f"address without domain, completed with {spec.domain} (RFC 5321 §2.3.5)")
         return f"{address}@{spec.domain}"
     return reply(553, "5.1.3", "The address has no domain (RFC 5321 §2.3.5)")
 
@@ -121,7 +170,7 @@ def _check_login(address: str, spec: ListenerSpec, client: Client) -> Reply | No
     # Subaddresses (RFC 5233) of the login are its own.
     if login.lower() in (address.lower(), f"{local.partition('+')[0]}@{domain}"):
         return None
-    return reply(553, "5.7.1", f"{client.login} may not send as <{_shown(address)}> (RFC 6409 §6.1)")
+    return reply(553, "5.7.1", f"{client.login} may not send as <{address[:100]}> (RFC 6409 §6.1)")
 
 
 def add_recipient(
@@ -143,9 +192,9 @@ def add_recipient(
     path, rest = read
     if not path.address:
         return reply(553, "5.1.3", "A forward-path is never empty (RFC 5321 §4.1.1.3)")
-    if rest and not client.extended:
+    if rest and not client.extended_smtp:
         return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
-    utf8 = transaction.parameters.smtputf8
+    utf8 = transaction.smtp_utf8
     parameters = parse_rcpt(rest, offered=offered, smtputf8=utf8)
     if isinstance(parameters, Reply):
         return parameters
@@ -155,30 +204,30 @@ def add_recipient(
     address = _complete(path, spec, transaction.remarks)
     if isinstance(address, Reply):
         return address
-    if len(transaction.recipients) >= spec.limits.recipients and address not in transaction.recipients:
+    known = address in transaction.rcpt_tos
+    if len(transaction.rcpt_tos) >= spec.limits.recipients and not known:
         # RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction.
         return reply(452, "4.5.3", f"Too many recipients, the limit is {spec.limits.recipients}")
     if (refusal := check(address)) is not None:
         return refusal
     transaction.remarks.extend(path.remarks)
     # The same mailbox twice is answered twice and delivered once, with the parameters it was given first.
-    if address not in transaction.recipients:
-        transaction.recipients[address] = Recipient(address, parameters.notify, parameters.orcpt)
+    if not known:
+        transaction.rcpt_tos.append(address)
+        transaction.rcpt_options.extend(rest.split())
+        transaction.recipients.append(Recipient(address, parameters.notify, parameters.orcpt))
         if parameters.given:
             transaction.rcpt_given[address] = parameters.given
     return _RECIPIENT_OK
 
 
-_RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
-
-
-def may_receive(transaction: Transaction | None, *, spec: ListenerSpec, by_bdat: bool) -> Reply | None:
+def may_receive(transaction: Transaction, *, spec: ListenerSpec, by_bdat: bool) -> Reply | None:
     """Whether DATA or BDAT may follow now; the refusal if not."""
-    if transaction is None:
+    if not transaction.open:
         return reply(503, "5.5.1", "MAIL first (RFC 5321 §4.1.4)")
-    if not transaction.recipients:
+    if not transaction.rcpt_tos:
         # RFC 5321 §3.3: 503 or 554 where there is no recipient; RFC 2033 §4.2: LMTP says 503.
-        if spec.kind == "lmtp":
+        if spec.kind is Kind.LMTP:
             return reply(503, "5.5.1", "No valid recipients (RFC 2033 §4.2)")
         return reply(554, "5.5.1", "No valid recipients (RFC 5321 §3.3)")
     if by_bdat:
@@ -194,30 +243,8 @@ def may_receive(transaction: Transaction | None, *, spec: ListenerSpec, by_bdat:
 
 def protocol_word(spec: ListenerSpec, client: Client, transaction: Transaction) -> str:
     """The `with` of our Received field: RFC 5321 §4.4, RFC 3848, RFC 6531 §4.3."""
-    if spec.kind == "lmtp":
-        base = "LMTP"
-    elif transaction.parameters.smtputf8:
-        base = "SMTP"
-    else:
-        base = "ESMTP" if client.extended else "SMTP"
-    utf8 = "UTF8" if transaction.parameters.smtputf8 else ""
-    extended = client.extended or spec.kind == "lmtp"
-    return f"{utf8}{base}{'S' if client.tls and extended else ''}{'A' if client.login and extended else ''}"
-
-
-def sender_domain(transaction: Transaction) -> str:
-    """Domain of the reverse-path, "" for <>."""
-    return domain_of(transaction.reverse_path)
-
-
-def needs_login(spec: ListenerSpec, client: Client) -> Reply | None:
-    """530 where AUTH or TLS must come first."""
-    if spec.tls_required and not client.tls:
-        return reply(530, "5.7.0", "STARTTLS first (RFC 3207 §4)")
-    if spec.authentication is Authentication.REQUIRED and not client.login:
-        return reply(530, "5.7.0", "AUTH first (RFC 4954 §6)")
-    return None
-
-
-def _shown(text: str) -> str:
-    return text[:100].encode("utf-8", "backslashreplace").decode("utf-8")
+    lmtp, utf8 = spec.kind is Kind.LMTP, transaction.smtp_utf8
+    if not (client.extended_smtp or lmtp):
+        return "SMTP"
+    base = "LMTP" if lmtp else "SMTP" if utf8 else "ESMTP"
+    return f"{'UTF8' if utf8 else ''}{base}{'S' if client.tls else ''}{'A' if client.login else ''}"
