@@ -6,6 +6,7 @@ daemon, no such thing, or a refusal.
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -118,7 +119,7 @@ class Daemon:
             raise NoDaemon(f"no answer from {self.url} within {timeout:.0f} s") from None
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise NoDaemon(
-                f"no daemon answers at {self.url} ({clean(error) or type(error).__name__});"
+                f"no daemon answers at {self.url} ({_reason(error)});"
                 " start one with `mailsandbox serve`, or name it with --url or --ready-file"
             ) from None
         if response.status_code >= 400:
@@ -194,6 +195,11 @@ def split_place(place: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise click.BadParameter(f"{place!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _reason(error: Exception) -> str:
+    """ "Connection refused", without the number that only programmers know."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", clean(error)) or type(error).__name__
 
 
 def _problem(response: "httpx.Response") -> Mapping[str, Any]:  # Any: JSON

@@ -1,7 +1,7 @@
 """One message over SMTP, octet for octet: aiosmtplib connects, encrypts and logs in, our own transaction sends.
 
-Invariant: what is declared (BODY, SMTPUTF8) is what the caller asked for or what the octets need, and the caller is told
-which; nothing is changed on the way out but dot-stuffing.
+Invariant: what is declared (BODY, SMTPUTF8) is what the caller asked for or what the octets need, and the caller is
+told which; nothing is changed on the way out but dot-stuffing.
 """
 
 import re
@@ -101,7 +101,10 @@ def as_it_is(octets: bytes, declared: str | None = None) -> Letter:
 
 
 async def hand_over(server: Server, envelope: Envelope, letter: Letter) -> HandedOver:
-    """Send to all recipients in one transaction. Raises click exceptions for addresses and extensions that cannot be."""
+    """Send to all recipients in one transaction.
+
+    Raises click exceptions for what cannot be addressed or declared. A refusal is no exception but a reply.
+    """
     for address in (envelope.reverse_path, *envelope.addresses):
         if not sendable(address):
             raise click.BadParameter(f"{address!r} cannot be an address")

@@ -1,7 +1,7 @@
 """What commands write: tables that fit the terminal, JSON, and texts from messages made harmless.
 
-Invariant: nothing that came from a message or a server can move the cursor or set colours. stdout carries results, stderr
-everything else.
+Invariant: nothing that came from a message or a server can move the cursor or set colours. stdout carries results,
+stderr everything else.
 """
 
 import re

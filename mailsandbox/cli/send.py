@@ -81,8 +81,9 @@ def command(
 ) -> int:
     """Send a message to alpha's SMTP server, or to any other.
 
-    The message comes from --text, --html and --attach, from the file of --eml, or with "-" from standard input. The exit
-    code is 0 when every recipient was accepted; the queue id that is printed is good for `mailsandbox journey`.
+    The message comes from --text, --html and --attach, from the file of --eml, or with "-" from standard input.
+    The exit code is 0 when every recipient was accepted; the queue id that is printed is good for
+    `mailsandbox journey`.
     """
     from mailsandbox.cli.outgoing import bare_address, envelope_of, hand_over
 

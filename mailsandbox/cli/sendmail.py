@@ -1,0 +1,332 @@
+"""`mailsandbox sendmail`: what programs call as /usr/sbin/sendmail, with the options of Sendmail and Postfix.
+
+As the path of an application's sendmail: a script with `exec mailsandbox sendmail "$@"`. Exit codes are those of
+sysexits.h, which such programs know: 64 usage, 65 data, 69 refused, 75 try again later.
+"""
+
+import asyncio
+import getpass
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import click
+
+from mailsandbox.cli.daemon import NoDaemon, Refused, find_daemon, split_place
+
+EX_OK: Final = 0
+EX_USAGE: Final = 64
+EX_DATAERR: Final = 65
+EX_UNAVAILABLE: Final = 69
+EX_TEMPFAIL: Final = 75
+
+DOMAIN: Final = "alpha.test"  # of addresses without one, as a machine's own mail server completes them
+# Options of Sendmail and Postfix that take a value, in the same word or the next; the others are single letters.
+_WITH_VALUE: Final = frozenset("ABCDFfhLNOopRrVX")
+_IGNORED: Final = frozenset("ABCDhLOoXdGmnUvxeIc")
+
+
+class Usage(Exception):
+    """The arguments cannot be understood."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the arguments ask for. `mode` is the letter of -b: m deliver, s SMTP on stdin, p list the queue ..."""
+
+    mode: str = "m"
+    recipients: list[str] = field(default_factory=list)
+    sender: str | None = None
+    full_name: str = ""
+    from_header: bool = False  # -t
+    dots_are_data: bool = False  # -i
+    notify: str = ""
+    ret: str = ""
+    envid: str = ""
+    body: str = ""
+    verbose: bool = False
+    run_queue: bool = False
+    server: str = ""
+    ready_file: str = ""
+    url: str = ""
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS] [RECIPIENT]...")
+def command(arguments: tuple[str, ...]) -> int:
+    """Take a message from standard input, as /usr/sbin/sendmail does, and hand it to alpha.
+
+    \b
+    -t              recipients from To, Cc and Bcc
+    -i, -oi         a line of one dot does not end the message
+    -f ADDRESS      the sender (also -r); -F NAME the sender's full name
+    -bs             speak SMTP on standard input and output
+    -bp             list the queue; -q run it
+    -N, -R, -V      NOTIFY, RET and ENVID of RFC 3461
+    -B TYPE         7BIT or 8BITMIME
+    -v              print what was said on the wire
+    --server HOST:PORT, --ready-file FILE, --url URL
+                    where to, instead of the running daemon's alpha.smtp
+
+    Other options of Sendmail and Postfix are taken and ignored. Exit codes are those of sysexits.h.
+    """
+    try:
+        asked = parse(arguments)
+        return _run(asked)
+    except Usage as error:
+        click.echo(f"sendmail: {error}", err=True)
+        return EX_USAGE
+    except (NoDaemon, Refused) as error:
+        click.echo(f"sendmail: {error.message}", err=True)
+        return EX_TEMPFAIL
+    except click.UsageError as error:
+        click.echo(f"sendmail: {error.format_message()}", err=True)
+        return EX_USAGE
+    except click.ClickException as error:
+        click.echo(f"sendmail: {error.message}", err=True)
+        return EX_UNAVAILABLE
+
+
+def parse(arguments: Sequence[str]) -> Asked:
+    """The arguments as Sendmail reads them: clustered letters, values in the same word or the next."""
+    asked = Asked()
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            asked.recipients.extend(words)
+            break
+        if word.startswith("--"):
+            _long(asked, word, words)
+        elif word.startswith("-") and len(word) > 1:
+            _letters(asked, word[1:], words)
+        else:
+            asked.recipients.append(word)
+    return asked
+
+
+def _long(asked: Asked, word: str, words: list[str]) -> None:
+    name, equals, value = word[2:].partition("=")
+    key = name.replace("-", "_")
+    if key not in ("server", "ready_file", "url"):
+        raise Usage(f"unknown option {word}")
+    if not equals:
+        if not words:
+            raise Usage(f"option --{name} needs a value")
+        value = words.pop(0)
+    setattr(asked, key, value)
+
+
+def _letters(asked: Asked, letters: str, words: list[str]) -> None:
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        if letter == "b":
+            asked.mode = letters[:1]
+            if not asked.mode:
+                raise Usage("option -b needs a mode: -bm, -bs or -bp")
+            return
+        if letter == "q":
+            asked.run_queue = True  # -q, and -q30m of a daemon, which we are not
+            return
+        if letter == "d":
+            return  # -d0.1: debugging
+        if letter in _WITH_VALUE:
+            if not letters and not words:
+                raise Usage(f"option -{letter} needs a value")
+            _value(asked, letter, letters or words.pop(0))
+            return
+        _flag(asked, letter)
+
+
+def _flag(asked: Asked, letter: str) -> None:
+    match letter:
+        case "t":
+            asked.from_header = True
+        case "i":
+            asked.dots_are_data = True
+        case "v":
+            asked.verbose = True
+        case _ if letter not in _IGNORED:
+            raise Usage(f"unknown option -{letter}")
+
+
+def _value(asked: Asked, letter: str, value: str) -> None:
+    match letter:
+        case "f" | "r":
+            asked.sender = value
+        case "F":
+            asked.full_name = value
+        case "N":
+            asked.notify = value
+        case "R":
+            asked.ret = value
+        case "V":
+            asked.envid = value
+        case "B":
+            asked.body = value.upper()
+        case "o" if value == "i":
+            asked.dots_are_data = True
+        case "o" if value.startswith("Q"):
+            pass
+
+
+def _run(asked: Asked) -> int:
+    match asked.mode:
+        case "s":
+            return _speak_smtp(*_place(asked))
+        case "p":
+            return _queue_command(asked, "list")
+        case "i":
+            return EX_OK  # newaliases: there are none
+        case "m" if asked.run_queue:
+            return _queue_command(asked, "run")
+        case "m":
+            return _send(asked)
+    raise Usage(f"mode -b{asked.mode} is not for a sandbox; there are -bm, -bs and -bp")
+
+
+def _place(asked: Asked) -> tuple[str, int]:
+    if asked.server:
+        return split_place(asked.server)
+    path = asked.ready_file or os.environ.get("MAILSANDBOX_READY_FILE")
+    url = asked.url or os.environ.get("MAILSANDBOX_URL")
+    return find_daemon(Path(path) if path else None, url).service("alpha.smtp")
+
+
+def _queue_command(asked: Asked, name: str) -> int:
+    from mailsandbox.cli.main import main
+
+    options = [
+        *(["--url", asked.url] if asked.url else []),
+        *(["--ready-file", asked.ready_file] if asked.ready_file else []),
+    ]
+    return EX_OK if main(["queue", name, *options]) == 0 else EX_TEMPFAIL
+
+
+def _send(asked: Asked) -> int:
+    from mailsandbox.cli.outgoing import Server, as_it_is, envelope_of, hand_over
+
+    octets, named = prepared(_read_message(asked), asked)
+    recipients = [completed(address) for address in (*asked.recipients, *named)]
+    if not recipients:
+        raise Usage("nobody to send to: name recipients, or use -t with a To field")
+    sender = _sender(asked)
+    envelope = envelope_of(sender, recipients, notify=asked.notify, ret=asked.ret, envid=asked.envid)
+    host, port = _place(asked)
+    declared = asked.body if asked.body in ("7BIT", "8BITMIME") else None
+    handed = asyncio.run(hand_over(Server(host, port), envelope, as_it_is(octets, declared)))
+    if asked.verbose:
+        from mailsandbox.cli.journey import transcript_lines
+
+        for line in transcript_lines(handed.transcript):
+            click.echo(line, err=True)
+    if handed.accepted:
+        return EX_OK
+    for address, reply in zip(handed.recipients, handed.replies, strict=True):
+        if not reply.positive:
+            click.echo(f"sendmail: {address}: {reply}", err=True)
+    return EX_TEMPFAIL if handed.transient else EX_UNAVAILABLE
+
+
+def _read_message(asked: Asked) -> bytes:
+    octets = sys.stdin.buffer.read()
+    if not asked.dots_are_data:
+        # A line of one dot ends the message, as on the wire; what follows is not part of it.
+        for end in (b"\n.\n", b"\r\n.\r\n"):
+            if (found := octets.find(end)) >= 0:
+                octets = octets[: found + len(end) - end.index(b".") - 1]
+        if octets.startswith((b".\n", b".\r\n")) or octets == b".":
+            octets = b""
+    # RFC 5321 §2.3.8: lines on the wire end in CRLF, files of this system in LF.
+    return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def prepared(octets: bytes, asked: Asked) -> tuple[bytes, list[str]]:
+    """The message with the fields a submission agent adds (RFC 6409 §8), without Bcc; and the recipients of -t."""
+    from mailsandbox.message.addresses import mailboxes
+    from mailsandbox.message.spans import scan, unfold
+    from mailsandbox.message.trace import format_date
+
+    root = scan(octets)
+    named: list[str] = []
+    kept: list[bytes] = []
+    for each in root.fields:
+        if asked.from_header and each.key in ("to", "cc", "bcc"):
+            named.extend(found.address for found in mailboxes(unfold(octets, each)))
+        if each.key != "bcc":
+            kept.append(octets[each.start : each.end])
+    keys = {each.key for each in root.fields}
+    added = []
+    if "from" not in keys:
+        added.append(f"From: {_written(_sender(asked) or completed(_user()), asked.full_name)}\r\n")
+    if "date" not in keys:
+        added.append(f"Date: {format_date(time.time())}\r\n")
+    if "message-id" not in keys:
+        added.append(f"Message-ID: <{secrets.token_hex(12)}@{DOMAIN}>\r\n")
+    # RFC 5322 §2.1: a blank line parts header and body, whatever the program wrote between them.
+    header = b"".join(kept)
+    if header and not header.endswith(b"\n"):
+        header += b"\r\n"
+    return header + "".join(added).encode() + b"\r\n" + octets[root.body.start :], named
+
+
+def _written(address: str, name: str) -> str:
+    from mailsandbox.message.words import encode_header_text
+
+    if not name:
+        return address
+    plain = name.isascii() and name.replace(" ", "").isalnum()
+    shown = name if plain else encode_header_text(name) if not name.isascii() else '"' + name.replace('"', "'") + '"'
+    return f"{shown} <{address}>"
+
+
+def _sender(asked: Asked) -> str:
+    if asked.sender is None:
+        return completed(_user())
+    return "" if asked.sender in ("", "<>") else completed(asked.sender)
+
+
+def completed(address: str) -> str:
+    """With a domain: programs name local users ("root") without one."""
+    address = address.strip().removeprefix("<").removesuffix(">")
+    return address if "@" in address or not address else f"{address}@{DOMAIN}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
+
+
+def _speak_smtp(host: str, port: int) -> int:
+    """-bs: standard input and output are the SMTP connection."""
+    try:
+        connection = socket.create_connection((host, port), timeout=10)
+    except OSError as error:
+        raise NoDaemon(f"{host}:{port}: {error.strerror or error}") from None
+    connection.settimeout(None)
+    threading.Thread(target=_pass_on, args=(connection,), daemon=True).start()
+    with connection:
+        while octets := connection.recv(65_536):
+            sys.stdout.buffer.write(octets)
+            sys.stdout.buffer.flush()
+    return EX_OK
+
+
+def _pass_on(connection: socket.socket) -> None:
+    try:
+        while octets := os.read(sys.stdin.fileno(), 65_536):
+            connection.sendall(octets)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the server closed; the reading side sees it
