@@ -7,6 +7,7 @@ sent in clear text; passwords never reach the transcript. Does not decide which 
 
 import asyncio
 import ssl
+from typing import cast
 
 import aiosmtplib
 
@@ -172,8 +173,10 @@ class _Opening:
     def _hand_over(self, offers: Offers, *, secured: bool) -> Connection:
         client = self.client
         transport = client.transport
-        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        if transport is None or transport.is_closing():
             raise HopFailure(reply(451, "4.4.2", f"{self._hop.host}: connection lost"))
+        # aiosmtplib types it as BaseTransport; uvloop's transports have asyncio.Transport's methods, but not its type.
+        transport = cast(asyncio.Transport, transport)
         shown = ""
         if secured:
             cipher = transport.get_extra_info("cipher") or ("", "", 0)
