@@ -60,9 +60,10 @@ class ImapPollWatcher(Watcher):
             return
         try:
             await wire.write(b"Z LOGOUT\r\n")
-        except OSError:
-            pass  # it has gone first
-        await wire.aclose()
+            while await wire.some():
+                pass  # BYE and OK; then the server closes (RFC 9051 §6.1.3)
+        finally:
+            await wire.aclose()
 
     async def _ask(self, command: str) -> Answer:
         if self._wire is None:

@@ -9,8 +9,8 @@ from mailsandbox.errors import PeerViolation
 from mailsandbox.lab.models.http import Exchange, HttpWatcher, entry_of
 from mailsandbox.lab.watcher import Model, Target
 
-SSE: Final = Model("sse", "Server-sent events", "reader", "push", "WHATWG HTML §9.2")
-STREAM: Final = Model("stream", "NDJSON stream", "reader", "push", "RFC 9112 §7.1")
+SSE: Final = Model("sse", "SSE push", "reader", "push", "WHATWG HTML §9.2")
+STREAM: Final = Model("stream", "NDJSON stream push", "reader", "push", "RFC 9112 §7.1")
 
 
 class StreamWatcher(HttpWatcher):

@@ -13,7 +13,7 @@ from mailsandbox.lab.counting import Wire
 from mailsandbox.lab.models.http import HttpWatcher, entry_of
 from mailsandbox.lab.watcher import Model, Target
 
-MODEL: Final = Model("websocket", "WebSocket", "reader", "push", "RFC 6455")
+MODEL: Final = Model("websocket", "WebSocket push", "reader", "push", "RFC 6455")
 SUBPROTOCOL: Final = "mailsandbox.v1+json"
 
 
