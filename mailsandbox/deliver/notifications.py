@@ -27,6 +27,7 @@ FOLD: Final = 76  # where our own fields are folded
 
 _NOT_LINES: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")
 _LONG_LINE: Final = re.compile(rb"[^\r\n]{999}")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MESSAGE_ID: Final = re.compile(rb"(?im)^message-id:[ \t]*((?:[^\r\n]|\r?\n[ \t])*)")
 
 
@@ -91,7 +92,7 @@ def _boundary(reporter: Reporter) -> str:
 def _header(reports: Sequence[RecipientReport], original: Original, reporter: Reporter, boundary: str) -> bytes:
     sender = original.envelope.reverse_path
     fields = [
-        _field("Received", f"by {reporter.hostname} id {reporter.queue_id};\r\n\t{format_date(reporter.at)}"),
+        _field("Received", f"by {reporter.hostname} id {reporter.queue_id};", then=format_date(reporter.at)),
         _field("Date", format_date(reporter.at)),
         _field("From", f"Mail Delivery System <MAILER-DAEMON@{reporter.hostname}>"),
         _field("To", f"<{ascii_address(sender) or sender}>", keep_unicode=True),
@@ -104,7 +105,7 @@ def _header(reports: Sequence[RecipientReport], original: Original, reporter: Re
     fields += [
         _field("Auto-Submitted", "auto-replied"),  # RFC 3834 §5
         _field("MIME-Version", "1.0"),
-        _field("Content-Type", f'multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"'),
+        _field("Content-Type", "multipart/report; report-type=delivery-status;", then=f'boundary="{boundary}"'),
         "\r\n",
         "This is a delivery status notification in MIME form (RFC 3464).\r\n",
     ]
@@ -186,21 +187,24 @@ def _decoded(xtext: str) -> str:
         return xtext  # sent by someone who does not know xtext: as it was
 
 
-def _field(name: str, value: str, *, keep_unicode: bool = False) -> str:
-    """One field in ASCII, folded between words; words longer than a line are cut (only diagnostics can be)."""
-    value = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n", " ", value)
+def _field(name: str, value: str, *, then: str = "", keep_unicode: bool = False) -> str:
+    """One field in ASCII, folded between words, with `then` on a line of its own.
+
+    Values come from the envelope and from servers: whatever they hold, they end no line and begin no field.
+    """
+    value = _CONTROLS.sub(" ", value)
     if not keep_unicode:
         value = value.encode("ascii", "backslashreplace").decode("ascii")
-    if len(name) + 2 + len(value) <= FOLD or "\r\n" in value:
-        return f"{name}: {value}\r\n"
     lines, line = [], f"{name}:"
-    for word in value.split():
-        if len(line) + 1 + len(word) > FOLD and line != f"{name}:":
+    for word in value.split(" "):
+        if len(line) + 1 + len(word) > FOLD and line.strip() and line != f"{name}:":
             lines.append(line)
             line = ""
-        line = f"{line} {word[: MAX_LINE - 100]}"
+        line = f"{line} {word[: MAX_LINE - 100]}"  # a word that long is no address and no code: it is cut
     lines.append(line)
-    return "\r\n".join(lines) + "\r\n"
+    if then:
+        lines.append(f"\t{then}")
+    return "\r\n".join(text for text in lines if text.strip()) + "\r\n"
 
 
 def _part(boundary: str, content_type: str, description: str, encoding: bytes, octets: bytes) -> bytes:

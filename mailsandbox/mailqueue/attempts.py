@@ -50,7 +50,7 @@ class QueueLimits:
 
     initial_concurrency: int = 5
     concurrency: int = 20  # attempts at once for one destination
-    total: int = 200  # attempts at once
+    total: int = 200  # attempts at once; twice as many where destinations have only one
     in_memory: int = 20_000  # recipients; more wait on disk
     kept_octets: int = 64 << 20  # of fresh messages, so that they are not read back
     large_octets: int = 64 << 20  # of messages above 1 MiB that are carried at once
@@ -160,20 +160,23 @@ class Attempts:
     def pump(self) -> None:
         """Start as many jobs as windows and the total allow."""
         limit = self._around.limits.total
-        while not self._stopped and self._running < limit:
-            ready = self._destinations.ready()
-            if not ready:
-                return
-            for destination in ready[: limit - self._running]:
+        while not self._stopped and self._running < 2 * limit:
+            started = False
+            for destination in self._destinations.ready():
+                # The other half is for destinations that have nothing running yet: many silent ones cannot fill it all.
+                if self._running >= (2 * limit if not destination.running else limit):
+                    return
                 destination.running += 1
                 self._running += 1
+                started = True
                 self._tasks.spawn(self._carry(destination), name=f"{self._around.site}: to {destination.name}")
+            if not started:
+                return
 
     async def _carry(self, destination: Destination[_Job]) -> None:
         """Work off a destination's jobs one after another, as long as its window allows."""
         try:
-            while destination.jobs and not self._stopped:
-                job = destination.jobs.popleft()
+            while not self._stopped and (job := self._destinations.next(destination)) is not None:
                 try:
                     await self._one(job, destination)
                 finally:
@@ -238,10 +241,8 @@ class Attempts:
         outcome: Outcome = report.outcomes.get(job.rows[0].address, Later(_BROKEN))
         if not isinstance(outcome, Later):
             return
-        waiting = list(destination.jobs)
-        destination.jobs.clear()
         around, now = self._around, self._around.clock.now()
-        for other in waiting:
+        for other in self._destinations.take_all(destination):
             item = replace(other.load.item, recipients=other.rows)
             outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
             settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)

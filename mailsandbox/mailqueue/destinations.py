@@ -66,12 +66,13 @@ class Destination(Generic[J]):
 
 
 class Destinations(Generic[J]):
-    """All destinations with work; the idle ones that did well are forgotten."""
+    """All destinations with work, and the windows of some that had."""
 
     def __init__(self, *, initial: int, limit: int) -> None:
         self._initial = initial
         self._limit = limit
         self._known: dict[str, Destination[J]] = {}
+        self._waiting: dict[str, Destination[J]] = {}  # those with jobs
 
     def add(self, name: str, job: J) -> Destination[J]:
         """Put a job behind those that wait for `name`."""
@@ -80,11 +81,28 @@ class Destinations(Generic[J]):
             window = Window(self._limit, float(min(self._initial, self._limit)))
             destination = self._known[name] = Destination(name, window)
         destination.jobs.append(job)
+        self._waiting[name] = destination
         return destination
+
+    def next(self, destination: Destination[J]) -> J | None:
+        """Take the job that has waited longest for `destination`."""
+        if not destination.jobs:
+            return None
+        job = destination.jobs.popleft()
+        if not destination.jobs:
+            self._waiting.pop(destination.name, None)
+        return job
+
+    def take_all(self, destination: Destination[J]) -> list[J]:
+        """Take all jobs that wait for `destination`."""
+        jobs = list(destination.jobs)
+        destination.jobs.clear()
+        self._waiting.pop(destination.name, None)
+        return jobs
 
     def ready(self) -> list[Destination[J]]:
         """Destinations where a job may start, those with the fewest running first: nobody is crowded out."""
-        return sorted((one for one in self._known.values() if one.ready), key=lambda one: one.running)
+        return sorted((one for one in self._waiting.values() if one.ready), key=lambda one: one.running)
 
     def settle(self, destination: Destination[J]) -> None:
         """Forget a destination that is idle, once so many are known that their windows are not worth the memory."""
@@ -93,7 +111,4 @@ class Destinations(Generic[J]):
 
     def waiting(self) -> list[J]:
         """Take all jobs that have not started."""
-        jobs = [job for destination in self._known.values() for job in destination.jobs]
-        for destination in self._known.values():
-            destination.jobs.clear()
-        return jobs
+        return [job for destination in list(self._waiting.values()) for job in self.take_all(destination)]

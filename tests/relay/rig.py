@@ -11,9 +11,9 @@ from mailsandbox.encoding.verdicts import Accept, RelayPolicy
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Attempted, JourneyEvent, Notified
 from mailsandbox.journey.sessions import SessionLog
+from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.model import NewItem
 from mailsandbox.mailqueue.runner import Queue
-from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, Recipient, domain_of
 from mailsandbox.relay.allow import Allow

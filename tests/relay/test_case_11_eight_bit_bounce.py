@@ -14,7 +14,8 @@ EIGHT_BIT = (
 SIGNED = (
     "From: a@away.test\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b; micalg=pgp-sha256;"
     ' protocol="application/pgp-signature"\r\n\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n'
-    "Content-Transfer-Encoding: 8bit\r\n\r\nÜber\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n"
+    "Content-Transfer-Encoding: 8bit\r\n\r\nÜber\r\n--b\r\n"
+    "Content-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n"
 ).encode()
 LATIN = b"From: a@away.test\r\nSubject: Gr\xfc\xdfe\r\n\r\n\xfc\r\n"
 

@@ -196,7 +196,9 @@ async def test_bdat_carries_octets_as_they_are(make_rig, make_hop, size):
 
 
 @pytest.mark.rfc(5321, "4.5.2")
-@pytest.mark.parametrize("octets", [b".\r\n", b"..\r\n.\r\n", b"a\r\n.b\r\n\r\n.\r\n", b"x" * 5_000_000 + b"\r\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "octets", [b".\r\n", b"..\r\n.\r\n", b"a\r\n.b\r\n\r\n.\r\n", b"x" * 5_000_000 + b"\r\n", b"\r\n"]
+)
 async def test_data_arrives_to_the_octet(make_rig, make_hop, octets):
     hop = await make_hop(offers=("PIPELINING",))
     rig = await make_rig()
