@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mailsandbox.lab.compare import CompareResult
 from mailsandbox.lab.demo import DemoResult, Row
 
 
@@ -77,3 +78,44 @@ def _parts(result: DemoResult) -> Table:
             "" if part.same else "DIFFERS", f"{part.after.encoding} {part.after.octets}", Text(part.after.excerpt)
         )
     return table
+
+
+def render_compare(result: CompareResult) -> RenderableType:
+    """One line for each model, theory in brackets."""
+    table = Table(box=None, pad_edge=False, width=80)
+    table.add_column("delivery model", no_wrap=True)
+    for title in ("p50", "p95", "max", "mean", "theory", "asked", "empty", "theory", "octets"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in result.rows:
+        short = row.delivered < row.expected or row.duplicates
+        table.add_row(
+            row.title,
+            _whole(row.p50_ms),
+            _whole(row.p95_ms),
+            _whole(row.max_ms),
+            _whole(row.mean_ms),
+            f"({row.theory_mean_ms:.0f})",
+            str(row.requests),
+            str(row.empty_answers),
+            f"({row.theory_empty:.0f})",
+            _whole(row.overhead_per_message),
+            style="red" if short else "",
+        )
+    lost = [f"{row.model}: {row.delivered} of {row.expected}" for row in result.rows if row.delivered < row.expected]
+    return Group(
+        Text(
+            f"{result.messages} messages in {result.seconds:g} s (Poisson, {result.rate:g}/s, seed {result.seed}); "
+            f"pollers ask every {result.interval:g} s\n"
+        ),
+        table,
+        Text(
+            "Milliseconds from the commit until the reader knew of the message. octets: both ways for each message, "
+            "without the message itself.",
+            style="dim",
+        ),
+        Text("not delivered: " + "; ".join(lost) if lost else "Every message reached every reader once."),
+    )
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.1f}"
