@@ -169,7 +169,7 @@ class Logins:
         outcome: list[object] = []
         deferred = self._portal.login(presented, None, IMailAccount)  # type: ignore[arg-type]  # as above
         # The checker and the realm answer at once, so no loop (and no reactor) is needed to wait for them.
-        deferred.addBoth(outcome.append)  # type: ignore[call-overload]  # that append returns nothing is meant
+        deferred.addBoth(outcome.append)
         match outcome:
             case [TwistedFailure() as failure]:
                 failure.trap(LoginFailed)  # type: ignore[no-untyped-call]  # Twisted's

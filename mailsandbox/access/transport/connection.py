@@ -402,6 +402,11 @@ class Connection(asyncio.Protocol):
         return self.tls is not None and self.tls.established
 
     @property
+    def congested(self) -> bool:
+        """Whether a writer should wait for `drained`."""
+        return self._writing_paused
+
+    @property
     def compressed(self) -> bool:
         """Whether DEFLATE is on."""
         return any(isinstance(layer, DeflateLayer) for layer in self._layers)
