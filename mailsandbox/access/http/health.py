@@ -7,11 +7,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-import mailsandbox
 from mailsandbox.access.http import shapes
 from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.endpoints import Endpoint
 from mailsandbox.access.http.problems import Problem
+from mailsandbox.access.http.release import version
 from mailsandbox.access.http.typed import Json
 from mailsandbox.errors import MailsandboxError
 
@@ -42,7 +42,7 @@ async def metrics(context: HttpContext, _: Request) -> Response:
     sessions = Counter((record.protocol, record.outcome) for record in context.sessions if record.ended_at is None)
     queued = {site: len(await queue.items()) for site, queue in context.queues.items()}
     lines = [
-        *_family("build_info", "gauge", "What runs here.", [({"version": mailsandbox.__version__}, 1)]),
+        *_family("build_info", "gauge", "What runs here.", [({"version": version()}, 1)]),
         *_family(
             "http_requests_total",
             "counter",

@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-import mailsandbox
 from mailsandbox.access.http import shapes
 from mailsandbox.access.http.endpoints import Endpoint
 from mailsandbox.access.http.problems import MEDIA_TYPE
+from mailsandbox.access.http.release import version
 
 Document = dict[str, Any]  # Any: JSON of a schema that is not ours
 
@@ -44,7 +44,7 @@ def document(endpoints: Sequence[Endpoint]) -> Document:
         "openapi": "3.1.0",
         "info": {
             "title": "mailsandbox",
-            "version": mailsandbox.__version__,
+            "version": version(),
             "description": "Two simulated mail servers, and every way to read what arrives.",
         },
         "paths": dict(sorted(paths.items())),
