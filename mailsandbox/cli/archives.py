@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import click
+import msgspec
 
 _FROM: Final = re.compile(rb"From \S.*\d{4}", re.DOTALL)
 _QUOTED_FROM: Final = re.compile(rb"^>(>*From )", re.MULTILINE)
@@ -41,6 +42,22 @@ class Kept:
     account: str = ""
     source: str = ""  # where it stood, for people
     details: dict[str, Any] = field(default_factory=dict)  # Any: JSON, of our own zip
+
+
+class _Row(msgspec.Struct):
+    """One message in the manifest of our zip."""
+
+    file: str
+    account: str = ""
+    mailbox: str = ""
+    flags: tuple[str, ...] = ()
+    received_at: float | None = None
+    uid: int | None = None
+    journey: str | None = None
+
+
+class _Manifest(msgspec.Struct):
+    messages: list[_Row]
 
 
 def format_of(path: Path) -> str:
@@ -72,7 +89,7 @@ def read_archive(path: Path, kind: str = "") -> Iterator[Kept]:
                 yield from _read_files(path)
     except OSError as error:
         raise click.ClickException(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, msgspec.MsgspecError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         raise click.ClickException(f"{path}: is damaged or no {kind or 'archive'}: {error}") from None
 
 
@@ -177,17 +194,10 @@ def _read_zip(path: Path) -> Iterator[Kept]:
                 if name.lower().endswith(".eml"):
                     yield Kept(with_crlf(_member(archive, name)), source=name)
             return
-        manifest = json.loads(_member(archive, MANIFEST))
-        for row in manifest["messages"]:
-            yield Kept(
-                _member(archive, row["file"]),
-                tuple(row.get("flags", ())),
-                row.get("received_at"),
-                row.get("mailbox", ""),
-                row.get("account", ""),
-                row["file"],
-                row,
-            )
+        for row in msgspec.json.decode(_member(archive, MANIFEST), type=_Manifest).messages:
+            details = {"uid": row.uid, "journey": row.journey}
+            octets = _member(archive, row.file)
+            yield Kept(octets, row.flags, row.received_at, row.mailbox, row.account, row.file, details)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -277,8 +287,9 @@ class Writer:
             b"%b: %b\n" % (name, text.encode()) for name, text in ((b"Status", status), (b"X-Status", more)) if text
         )
         self._file.write(b"From mailsandbox " + time.asctime(at).encode("ascii") + b"\n")
-        self._file.write(_TO_QUOTE.sub(rb">\1", header) + b"\n" + fields + blank[1:] + _TO_QUOTE.sub(rb">\1", body))
-        self._file.write(b"\n" if body.endswith(b"\n") or not blank else b"\n\n")
+        whole = _TO_QUOTE.sub(rb">\1", header) + b"\n" + fields + blank[1:] + _TO_QUOTE.sub(rb">\1", body)
+        # RFC 4155: a blank line ends the message, after the end of its last line.
+        self._file.write(whole + (b"\n" if whole.endswith(b"\n") else b"\n\n"))
 
     def _add_maildir(self, message: Kept) -> None:
         root = self._path if not message.account else self._path / safe_name(message.account)

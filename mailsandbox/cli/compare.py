@@ -21,11 +21,13 @@ from mailsandbox.cli.printing import note, say_json
 def command(via: tuple[str, ...], rate: float, seconds: float, interval: float, seed: int, as_json: bool) -> int:
     """Send the same messages to a reader of every delivery model, and compare latency, requests and octets."""
     from mailsandbox.cli.watch import known_models
+
+    models = known_models(via)
     from mailsandbox.lab.compare import run_compare
 
     if not as_json:
         note(f"sending for {seconds:g} s at {rate:g} messages per second ...")
-    result = asyncio.run(run_compare(known_models(via), rate=rate, seconds=seconds, seed=seed, interval=interval))
+    result = asyncio.run(run_compare(models, rate=rate, seconds=seconds, seed=seed, interval=interval))
     if as_json:
         say_json(result)
     else:

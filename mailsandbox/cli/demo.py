@@ -22,9 +22,10 @@ def command(via: tuple[str, ...], interval: float, as_json: bool) -> int:
     message, and what that cost in requests and octets. Exit code 0 only if every model delivered.
     """
     from mailsandbox.cli.watch import known_models
-    from mailsandbox.lab.demo import run_demo
 
     models = known_models(via)
+    from mailsandbox.lab.demo import run_demo
+
     result = asyncio.run(run_demo(interval=interval, models=models, progress=None if as_json else note))
     if as_json:
         say_json(result)

@@ -10,19 +10,25 @@ from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, clock_time, note, octets, say, say_json
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
+class _ListByDefault(click.Group):
+    """`queue` and `queue --json` are `queue list` and `queue list --json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault)
+def command() -> None:
     """Look at the relay queue, and steer it. Without a subcommand: list it."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(show_queue)
 
 
 @command.command("list")
 @click.option("--site", default="", help="Only this site's queue.")
 @json_option
 @daemon_options
-def show_queue(site: str = "", as_json: bool = False, ready_file: Path | None = None, url: str | None = None) -> None:
+def show_queue(site: str, as_json: bool, ready_file: Path | None, url: str | None) -> None:
     """List every message that is not done, with each recipient's state."""
     with daemon(ready_file, url) as found:
         answer = found.get("/v1/queue", [("site", site)] if site else [])

@@ -1,0 +1,158 @@
+"""The frame: help, exit codes, errors as sentences, what is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mailsandbox.cli.main import COMMANDS
+
+
+def test_help_names_every_command_with_its_summary(run):
+    ran = run("--help")
+    assert ran.code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in ran.out
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"check"}))
+def test_every_command_exists_and_explains_itself(run, name):
+    ran = run(name, "--help")
+    assert ran.code == 0
+    assert "Usage: mailsandbox " in ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["list", "--nonsense"],
+        ["show"],
+        ["wait", "a@b.test", "--timeout", "soon"],
+        ["send", "--to", "a@b.test"],
+        ["send", "--subject", "x"],
+        ["send", "--to", "a@b.test", "--eml", "x.eml", "--text", "x"],
+        ["serve", "--memory", "--data", "x"],
+        ["watch", "a@b.test", "--via", "pigeon"],
+        ["demo", "--via", "pigeon"],
+        ["wait", "a@b.test", "--subject", "("],
+        ["queue", "retry"],
+    ],
+)
+def test_wrong_use_is_exit_code_two_with_a_sentence(run, arguments):
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert "Error: " in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "a@b.test"],
+        ["show", "1-1"],
+        ["queue"],
+        ["journey", "X"],
+        ["wait", "a@b.test"],
+        ["raw", "1-1"],
+        ["sessions"],
+    ],
+)
+def test_without_a_daemon_a_client_says_how_to_start_one(run, arguments):
+    ran = run(*arguments, "--url", "http://127.0.0.1:9")
+    assert ran.code == 1
+    assert "no daemon answers at http://127.0.0.1:9 (Connection refused); start one with `mailsandbox serve`" in ran.err
+
+
+def modules_after(*arguments: str) -> set[str]:
+    script = (
+        "import sys; from mailsandbox.cli.main import main; code = main(sys.argv[1:]);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list", "--url", "http://127.0.0.1:9"],
+        ["show", "1-1", "--url", "http://127.0.0.1:9"],
+        ["journey", "1", "--url", "http://127.0.0.1:9"],
+        ["send", "--to", "a@b.test", "--text", "x", "--server", "127.0.0.1:9"],
+        ["wait", "a@b.test", "--url", "http://127.0.0.1:9"],
+        ["config"],
+        ["standards"],
+    ],
+)
+def test_client_commands_import_no_server_library(arguments):
+    loaded = modules_after(*arguments)
+    assert not loaded & {"twisted", "starlette", "uvicorn", "aiosmtpd", "sqlite3", "cryptography"}
+
+
+def test_help_imports_click_and_nothing_else_of_others():
+    assert not modules_after("--help") & {"httpx", "msgspec", "rich", "aiosmtplib", "asyncio"}
+
+
+def test_python_dash_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mailsandbox", "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("mailsandbox, version ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m mailsandbox standards | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.startswith("STANDARD")
+    assert done.stderr == ""
+
+
+def test_a_wrong_configuration_is_named_with_file_and_key(run, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text("[access]\nimpa = 1143\n")
+    ran = run("config", path)
+    assert ran.code == 2
+    assert "wrong.toml" in ran.err
+    assert "impa" in ran.err
+
+
+def test_the_effective_configuration_is_printed_without_passwords(run, tmp_path):
+    path = tmp_path / "right.toml"
+    path.write_text(
+        '[accounts]\n"bob@beta.test" = { password = "very secret", quota = "50 MB" }\n[access]\nimap = 2143\n'
+    )
+    ran = run("config", path, "--json")
+    assert ran.code == 0
+    assert ran.json["access"]["imap"] == 2143
+    assert ran.json["credentials"]["specs"]["bob@beta.test"] == {
+        "password": "***",
+        "quota": 50_000_000,
+        "personality": "",
+    }
+    shown = run("config", path).out
+    assert "imap = 2143" in shown
+    assert "very secret" not in shown
+
+
+def test_the_environment_overrides_the_file(run, monkeypatch):
+    monkeypatch.setenv("MAILSANDBOX_ACCESS_IMAP", "3143")
+    assert run("config", "--json").json["access"]["imap"] == 3143
+
+
+def test_standards_are_chosen_by_words(run):
+    assert "RFC 5321" in run("standards").out
+    chosen = run("standards", "imap", "--json").json
+    assert {"RFC 9051", "RFC 2177"} <= {row["id"] for row in chosen}
+    assert all("imap" in f"{row['title']} {row['packages']}".lower() for row in chosen)
+    assert run("standards", "no such thing").code == 1
