@@ -11,6 +11,7 @@ from typing import Final
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Tx
+from mailsandbox.message.addresses import mailboxes
 from mailsandbox.message.casemap import casemap
 from mailsandbox.message.rendering import Rendered, pack_parts
 from mailsandbox.store.unit import Unit
@@ -102,9 +103,9 @@ class Contents:
                 to_list,
                 cc_list,
                 _folded(subject),
-                _folded(sender),
-                _folded(to_list),
-                _folded(cc_list),
+                _folded_addresses(sender),
+                _folded_addresses(to_list),
+                _folded_addresses(cc_list),
                 storable(rendered.message_id),
                 storable(rendered.in_reply_to),
                 storable(" ".join(rendered.references)),
@@ -133,6 +134,17 @@ def _folded(text: str) -> str | None:
     """Case-folded for comparing; None where that is the text itself."""
     folded = casemap(text)
     return None if folded == text else folded
+
+
+def _folded_addresses(text: str) -> str | None:
+    """As `_folded`, with each address also as it reads without comments and folding.
+
+    RFC 9051 §6.4.4: FROM, TO and CC look at the envelope's structure, where `<a (x)@ (y) b>` is a@b.
+    """
+    if "(" not in text and "\\" not in text and " @" not in text and "@ " not in text:
+        return _folded(text)
+    bare = [mailbox.address for mailbox in mailboxes(text.encode("utf-8", "replace")) if mailbox.address not in text]
+    return casemap(" ".join([text, *bare])) if bare else _folded(text)
 
 
 def _related(references: Sequence[str], in_reply_to: str) -> tuple[str, ...]:

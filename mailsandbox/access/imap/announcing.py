@@ -4,7 +4,7 @@ Invariant: the order is the one in which sequence numbers stay right: what leave
 EXISTS, then flags. Whether EXPUNGE is allowed now is the caller's to know (RFC 9051 §7.5.1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mailsandbox.access.imap.sets import write_numbers
@@ -13,6 +13,8 @@ from mailsandbox.store.model import MessageRow, Uid
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Selected, Session
 
+_SYSTEM_FLAGS: Final = "\\Answered \\Flagged \\Deleted \\Seen \\Draft"
+_KNOWN_FLAGS: Final = 10_000  # sets of flags remembered, as many as the store keeps interned
 _LOGGED: Final = 20  # responses of one command that go to the transcript
 _LOGGED_OCTETS: Final = 1_200
 
@@ -74,6 +76,32 @@ def recent(session: "Session", selected: "Selected") -> list[bytes]:
     return [b"* %d RECENT\r\n" % selected.recent.count(selected.view.numbers[: selected.view.exists])]
 
 
+def tell_keywords(session: "Session", selected: "Selected", rows: Iterable[MessageRow]) -> None:
+    """Before flags are told: FLAGS again, if there are keywords among them that the client has not heard of."""
+    known = selected.known_flags
+    unknown = {id(row.flags): row.flags for row in rows if id(row.flags) not in known}
+    if not unknown:
+        return
+    if len(known) > _KNOWN_FLAGS:
+        known.clear()
+    known.update(unknown)
+    names = {name for flags in unknown.values() for name in flags.names if not name.startswith("\\")}
+    if not names <= selected.keywords:
+        selected.keywords |= names
+        tell_flags(session, selected)
+
+
+def tell_flags(session: "Session", selected: "Selected") -> None:
+    """FLAGS and PERMANENTFLAGS (RFC 9051 §7.3.5, §7.1)."""
+    flags = " ".join([_SYSTEM_FLAGS, *sorted(selected.keywords)])
+    session.untagged(f"FLAGS ({flags})")
+    if selected.read_only:
+        session.untagged("OK [PERMANENTFLAGS ()] Read-only mailbox")
+    else:
+        permanent = f"{flags} \\*" if session.manners.keywords else flags
+        session.untagged(f"OK [PERMANENTFLAGS ({permanent})] Flags permitted")
+
+
 def claim_recent(session: "Session", selected: "Selected") -> None:
     """Take what no session has seen yet; EXAMINE only looks."""
     if selected.read_only:
@@ -86,6 +114,7 @@ def claim_recent(session: "Session", selected: "Selected") -> None:
 
 def flag_lines(session: "Session", selected: "Selected", rows: Sequence[tuple[int, MessageRow]]) -> list[bytes]:
     """Untagged FETCH with the flags of rows, as this client wants to be told of changes."""
+    tell_keywords(session, selected, [row for _, row in rows])
     lines = []
     recents = selected.recent.ranges
     for number, row in rows:

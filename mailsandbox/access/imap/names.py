@@ -14,6 +14,7 @@ from typing import Final
 from mailsandbox.access.imap.responses import GrammarError
 
 SEPARATOR: Final = "/"
+BROKEN: Final = "\N{REPLACEMENT CHARACTER}"  # in a name: the client's modified UTF-7 was wrong there
 MAX_NAME: Final = 1_000  # characters; RFC 9051 sets none, file systems and clients stop near here
 MAX_LEVELS: Final = 60
 
@@ -35,7 +36,7 @@ def encode_utf7(name: str) -> bytes:
 
 
 def decode_utf7(octets: bytes) -> str:
-    """The name that modified UTF-7 spells. Raises GrammarError where it spells none."""
+    """The name that modified UTF-7 spells; what spells nothing becomes BROKEN, so no mailbox can have that name."""
     try:
         text = octets.decode("ascii")
     except UnicodeDecodeError:
@@ -44,18 +45,17 @@ def decode_utf7(octets: bytes) -> str:
     def direct(shifted: re.Match[str]) -> str:
         encoded, end = shifted.groups()
         if not end:
-            raise GrammarError("Mailbox name ends within modified UTF-7")
+            return BROKEN
         if not encoded:
             return "&"
         try:
             octets = a2b_base64((encoded.replace(",", "/") + "=" * (-len(encoded) % 4)).encode(), strict_mode=True)
             decoded = octets.decode("utf-16-be")
         except (Base64Error, UnicodeDecodeError, ValueError):
-            raise GrammarError("Mailbox name is not valid modified UTF-7") from None
-        if "/" in encoded or any(" " <= character <= "~" for character in decoded):
-            # RFC 3501 §5.1.3: printable US-ASCII represents itself; else one mailbox would have two names.
-            raise GrammarError("Mailbox name is not valid modified UTF-7")
-        return decoded
+            return BROKEN
+        # RFC 3501 §5.1.3: printable US-ASCII represents itself; else one mailbox would have two names.
+        broken = "/" in encoded or any(" " <= character <= "~" for character in decoded)
+        return BROKEN if broken else decoded
 
     return _SHIFTED.sub(direct, text) if "&" in text else text
 
@@ -95,6 +95,8 @@ def why_invalid(name: str) -> str:
         return f"Mailbox name over {MAX_NAME} characters"
     if name.startswith(SEPARATOR):
         return "Mailbox name begins with the hierarchy separator"
+    if BROKEN in name:
+        return "Mailbox name is not valid modified UTF-7"
     if SEPARATOR * 2 in name:
         return "Adjacent hierarchy separators"
     if name.count(SEPARATOR) >= MAX_LEVELS:

@@ -162,7 +162,14 @@ class Notifications:
             found = await session.context.store.status(session.account, name)
         except StoreError:
             return  # it was deleted meanwhile
-        words = b"MESSAGES %d UIDNEXT %d UIDVALIDITY %d" % (found.messages, found.uid_next, found.uid_validity)
+        words = []
+        if events & {"MessageNew", "MessageExpunge"}:
+            words.append(b"MESSAGES %d" % found.messages)
+        if "MessageNew" in events:
+            words.append(b"UIDNEXT %d" % found.uid_next)
+        if events & {"MessageNew", "FlagChange"}:
+            words.append(b"UIDVALIDITY %d" % found.uid_validity)
         if "FlagChange" in events and "CONDSTORE" in session.on:
-            words += b" HIGHESTMODSEQ %d" % found.highest_mod_seq
-        session.say(b"STATUS %b (%b)" % (session.name(name), words))
+            words.append(b"HIGHESTMODSEQ %d" % found.highest_mod_seq)
+        if words:
+            session.say(b"STATUS %b (%b)" % (session.name(name), b" ".join(words)))

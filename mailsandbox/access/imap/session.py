@@ -18,7 +18,7 @@ from mailsandbox.access.imap.personalities import ImapOptions, Personality
 from mailsandbox.access.imap.responses import astring, untagged
 from mailsandbox.access.imap.view import RecentMarks, View
 from mailsandbox.journey.sessions import SessionRecord
-from mailsandbox.store.model import Change, ChangeType, Uid
+from mailsandbox.store.model import Change, ChangeType, Flags, Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.context import AccessContext
@@ -72,6 +72,8 @@ class Selected:
     recent: RecentMarks = field(default_factory=RecentMarks)
     contexts: "dict[bytes, SearchContext]" = field(default_factory=dict)
     saved: list[Uid] = field(default_factory=list)  # "$", RFC 5182
+    keywords: set[str] = field(default_factory=set)  # that the client was told of in FLAGS
+    known_flags: dict[int, Flags] = field(default_factory=dict)  # by id(): sets of which every keyword was told
     gone: bool = False
 
 

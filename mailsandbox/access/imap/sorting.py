@@ -36,7 +36,7 @@ async def _keys(session: "Session", rows: Sequence[MessageRow], name: str) -> li
         case "SIZE":
             return [row.octets for row in rows]
         case "SUBJECT":
-            return [casemap(text or "") for text in await column(session, rows, "base_subject")]
+            return [_collated(text or "") for text in await column(session, rows, "base_subject")]
         case "DATE":
             # RFC 5256 §2.2: the internal date stands in for a Date field that cannot be read.
             sent = await column(session, rows, "date")
@@ -45,8 +45,13 @@ async def _keys(session: "Session", rows: Sequence[MessageRow], name: str) -> li
     envelopes = await column(session, rows, "envelope")
     addresses = [first_address(envelope or b"", position) for envelope in envelopes]
     if name.startswith("DISPLAY"):
-        return [casemap(address.display) for address in addresses]
-    return [casemap(address.mailbox) for address in addresses]
+        return [_collated(address.display) for address in addresses]
+    return [_collated(address.mailbox) for address in addresses]
+
+
+def _collated(text: str) -> str:
+    """RFC 5051 §2: i;unicode-casemap compares titlecase letters, so "[" and "_" come behind "z"."""
+    return casemap(text).upper()
 
 
 async def column(session: "Session", rows: Sequence[MessageRow], name: str) -> list[Any]:

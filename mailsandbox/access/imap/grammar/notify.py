@@ -103,10 +103,6 @@ def _events(scanner: Scanner) -> tuple[frozenset[str], tuple[Attribute, ...]]:
 
 
 def _check(scope: str, events: frozenset[str]) -> None:
-    # RFC 5465 §5: MessageNew and MessageExpunge come together; FlagChange and AnnotationChange need both.
-    if ("MessageNew" in events) != ("MessageExpunge" in events):
-        raise GrammarError("MessageNew and MessageExpunge must be given together")
-    if events & {"FlagChange", "AnnotationChange"} and "MessageNew" not in events:
-        raise GrammarError("FlagChange needs MessageNew and MessageExpunge")
+    # gap: RFC 5465 §5: FlagChange without MessageNew and MessageExpunge is taken, as Dovecot takes it.
     if scope.startswith("SELECTED") and events & MAILBOX_EVENTS:
         raise GrammarError("Mailbox events make no sense with SELECTED")  # RFC 5465 §6.1

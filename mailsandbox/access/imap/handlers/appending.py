@@ -20,6 +20,12 @@ async def append(session: Session, command: Append) -> Result:
     if refused is not None:
         return refused
     items = []
+    if any(message.catenate for message in command.messages):
+        # RFC 4469 §4.2: what the URLs name matters only if there is a mailbox to append to.
+        try:
+            await session.context.store.status(session.account, command.mailbox)
+        except (NoSuchMailbox, BadMailboxName):
+            return no("Mailbox does not exist", "TRYCREATE")
     for message in command.messages:
         item = await _item(session, message)
         if isinstance(item, Result):

@@ -29,8 +29,6 @@ async def move(session: Session, command: Move) -> Result:
     uids = _uids(selected, command)
     if uids is None:
         return bad("No such message")
-    if command.mailbox == selected.state.name:
-        return no("Messages cannot be moved into their own mailbox", "CANNOT")
     try:
         result = await session.context.store.move(session.account, selected.state.name, uids, command.mailbox)
     except (NoSuchMailbox, BadMailboxName):

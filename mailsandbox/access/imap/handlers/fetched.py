@@ -132,6 +132,7 @@ async def show(
         if used.has_flags:
             batch.recent = None if session.rev2 else selected.recent
             selected.view.shown_flags(batch.rows)
+            announcing.tell_keywords(session, selected, batch.rows)
         lines = used.lines(batch)
         announcing.log(session, lines)
         session.send(b"".join(lines))

@@ -57,6 +57,7 @@ def _answer(session: Session, selected: Selected, command: Store, rows: list[Mes
     if command.silent and not session.condstore:
         return
     view = selected.view
+    announcing.tell_keywords(session, selected, rows)
     recent = None if session.rev2 or not selected.recent.ranges else selected.recent
     numbers = [row.uid for row in rows] if session.uid_only else _numbers(selected, rows)
     with_uid = not session.uid_only and (command.uid or session.qresync or session.manners.trailing_flags)

@@ -1,6 +1,6 @@
 """SELECT, EXAMINE, CLOSE, UNSELECT."""
 
-from mailsandbox.access.imap.announcing import claim_recent, flag_lines
+from mailsandbox.access.imap.announcing import claim_recent, flag_lines, tell_flags
 from mailsandbox.access.imap.grammar.connection import Close, Unselect
 from mailsandbox.access.imap.grammar.mailboxes import Resync, Select
 from mailsandbox.access.imap.handlers.listing import attributes_of
@@ -10,8 +10,6 @@ from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.access.imap.sets import write_numbers
 from mailsandbox.access.imap.view import View
 from mailsandbox.store.model import ModSeq
-
-SYSTEM_FLAGS = "\\Answered \\Flagged \\Deleted \\Seen \\Draft"
 
 
 async def select(session: Session, command: Select) -> Result:
@@ -42,13 +40,8 @@ async def select(session: Session, command: Select) -> Result:
 
 async def _describe(session: Session, selected: Selected) -> None:
     state = selected.state
-    flags, first_unseen = _summary(selected)
-    session.untagged(f"FLAGS ({flags})")
-    if selected.read_only:
-        session.untagged("OK [PERMANENTFLAGS ()] Read-only mailbox")
-    else:
-        permanent = f"{flags} \\*" if session.manners.keywords else flags
-        session.untagged(f"OK [PERMANENTFLAGS ({permanent})] Flags permitted")
+    first_unseen = _look_over(selected)
+    tell_flags(session, selected)
     session.untagged(f"{selected.view.exists} EXISTS")
     if not session.rev2:
         claim_recent(session, selected)
@@ -68,16 +61,16 @@ async def _describe(session: Session, selected: Selected) -> None:
         session.say(b'LIST (%b) "%b" %b' % (words, SEPARATOR.encode(), session.name(state.name)))
 
 
-def _summary(selected: Selected) -> tuple[str, int]:
-    """The flags in use, and the number of the first message that is not seen."""
+def _look_over(selected: Selected) -> int:
+    """Note the keywords in use; the number of the first message that is not seen, 0 for none."""
     rows = selected.state.rows
-    used = {id(row.flags): row.flags for row in rows.values()}
-    keywords = sorted({name for flags in used.values() for name in flags.names if not name.startswith("\\")})
+    used = selected.known_flags = {id(row.flags): row.flags for row in rows.values()}
+    selected.keywords = {name for flags in used.values() for name in flags.names if not name.startswith("\\")}
     unseen = {key for key, flags in used.items() if "\\Seen" not in flags.names}
     first = 0
     if unseen:
         first = next((number for number, row in enumerate(rows.values(), 1) if id(row.flags) in unseen), 0)
-    return " ".join([SYSTEM_FLAGS, *keywords]), first
+    return first
 
 
 async def _resynchronise(session: Session, selected: Selected, resync: Resync) -> None:

@@ -1,7 +1,7 @@
 """NOTIFY (RFC 5465 §3) and CANCELUPDATE (RFC 5267 §4.3.4)."""
 
 from mailsandbox.access.imap.fetching.columns import column
-from mailsandbox.access.imap.grammar.notify import Notify
+from mailsandbox.access.imap.grammar.notify import MESSAGE_EVENTS, Notify
 from mailsandbox.access.imap.grammar.search import CancelUpdate
 from mailsandbox.access.imap.notifying import Notifications
 from mailsandbox.access.imap.responses import Result, bad, no, ok
@@ -28,7 +28,7 @@ async def notify(session: Session, command: Notify) -> Result:
     if command.status:
         opened = session.selected.state.name if session.selected is not None else ""
         for mailbox in await store.mailboxes(session.account):
-            if mailbox.name != opened and notifications.events_of(mailbox.name) & {"MessageNew", "FlagChange"}:
+            if mailbox.name != opened and notifications.events_of(mailbox.name) & MESSAGE_EVENTS:
                 await notifications.tell_status(session, mailbox.name)
     session.notifications = notifications
     return ok("Notify completed")
