@@ -8,16 +8,18 @@ Events are appended and never changed; `assemble` (journeys.py) joins them into 
 from dataclasses import dataclass, field
 from typing import NewType
 
+import msgspec
+
 from mailsandbox.message.findings import Finding
 
 JourneyId = NewType("JourneyId", str)
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptLine:
+class TranscriptLine(msgspec.Struct, frozen=True, gc=False):
     """One line of a connection. `at`: seconds since it began; `side`: "C" (client), "S" (server) or "!".
 
     Message data is not repeated here: `text` then says "[N octets of message data]". Passwords are shown as "***".
+    A msgspec struct, as ten are made for each message: it costs a fifth of a frozen dataclass.
     """
 
     at: float

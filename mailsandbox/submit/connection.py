@@ -149,11 +149,17 @@ class SmtpConnection(SmtpCommands):
         """Octets of whatever is being read."""
         reading = self._reading
         self._heard = self.loop.time()
-        if reading is Reading.COMMAND or reading is Reading.OVERLONG:
-            self._input += data
+        if reading is Reading.COMMAND:
+            if not self._input and data.find(b"\n") == len(data) - 1 and not self._stopped_writing:
+                self._line(data)  # one command, as most clients send them: no need to go through the buffer
+            else:
+                self._input += data
             self._run()
         elif reading is Reading.DATA:
             self._receive(data)
+        elif reading is Reading.OVERLONG:
+            self._input += data
+            self._run()
         elif reading is Reading.CHUNK:
             self._input += data
             self._receive_chunk()
@@ -510,8 +516,8 @@ class SmtpConnection(SmtpCommands):
             await memory.grant(size)
         try:
             transaction.content = transaction.original_content = spool.whole()
-            status = await self._call_handler_hook("DATA")
-            return reply_of(status)
+            status: Reply | str = await self._call_handler_hook("DATA")
+            return status if isinstance(status, Reply) else reply_of(status)
         finally:
             transaction.content = transaction.original_content = None
             memory.give_back(size)

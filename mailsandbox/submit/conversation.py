@@ -63,6 +63,9 @@ class Hang:
     outcome: str = "rejected"
 
 
+_TAKE_DATA: Final = TakeData()
+
+
 class Conversation:
     """The decisions of one session. `client` and `transaction` are replaced by the connection when they begin anew."""
 
@@ -215,7 +218,7 @@ class Conversation:
         """DATA."""
         if argument:
             return reply(501, "5.5.4", "DATA takes no argument (RFC 5321 §4.1.1.4)")
-        return may_receive(self.transaction, spec=self._spec, by_bdat=False) or TakeData()
+        return may_receive(self.transaction, spec=self._spec, by_bdat=False) or _TAKE_DATA
 
     def bdat(self, argument: str) -> TakeChunk | Hang:
         """BDAT. The octets come whatever the answer is, so there is no plain refusal."""

@@ -95,6 +95,7 @@ class ListenerSpec:
     greylist: float = 0.0  # seconds a new triplet waits; 0: off
     xclient_peers: tuple[str, ...] = ()  # networks that may use XCLIENT
     proxy_peers: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header
+    max_octets: int = field(init=False)  # largest message: SIZE as offered, or the limit
 
     @property
     def submission(self) -> bool:
@@ -111,10 +112,8 @@ class ListenerSpec:
         """Whether harmless breaches of syntax pass with a remark."""
         return self.mode != "strict"
 
-    @property
-    def max_octets(self) -> int:
-        """Largest message."""
-        return self.offers.size or self.limits.message_octets
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_octets", self.offers.size or self.limits.message_octets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Spool:
         _write(self._file, octets)
 
     def _keep(self, octets: bytes) -> None:
-        if len(octets) >= CRUMB and not self._crumbs:
+        if not self._crumbs and (len(octets) >= CRUMB or not self._pieces):
             self._pieces.append(octets)
             return
         self._crumbs += octets
