@@ -33,6 +33,8 @@ _QUICK_COMMIT: Final = 0.002  # seconds; a lone commit on a slower disk leaves t
 class FileDatabase:
     """A `Database` in `directory`, which it makes and locks."""
 
+    shared = False
+
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME

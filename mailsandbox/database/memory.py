@@ -23,6 +23,7 @@ class MemoryDatabase:
     """A `Database` that lives as long as the object."""
 
     place = _PLACE
+    shared = False
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None

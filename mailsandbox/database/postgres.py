@@ -39,11 +39,14 @@ _log = logging.getLogger(__name__)
 class PostgresDatabase:
     """A `Database` at a postgresql:// URL."""
 
+    shared = True
+
     def __init__(self, url: str) -> None:
         self.url = url
-        self.place = re.sub(r"(?<=://)([^@/]*)@", "", url)  # without user and password, for messages
+        self.place = re.sub(r"(?<=://)([^@/]*)@|\?.*", "", url)  # without user and password, for messages
         self.daemon = uuid.uuid4().hex[:12]  # tells our own announcements from others'
         self._listening: Listening | None = None
+        self._listeners: list[Callable[[str], None]] = []
         self._writer: Connection | None = None
         self._readers: list[Connection | None] = [None] * READERS
         self._idle_readers: asyncio.Queue[int] = asyncio.Queue()
@@ -119,8 +122,14 @@ class PostgresDatabase:
 
     def listen(self, heard: Callable[[str], None]) -> None:
         """Call `heard` on the loop's thread with each topic that another daemon announced; "" after a gap."""
-        self._listening = Listening(self.url, self.daemon, heard, self._loop)
-        self._listening.start()
+        self._listeners.append(heard)
+        if self._listening is None:
+            self._listening = Listening(self.url, self.daemon, self._heard, self._loop)
+            self._listening.start()
+
+    def _heard(self, topic: str) -> None:
+        for heard in tuple(self._listeners):
+            heard(topic)
 
     def _schedule(self) -> None:
         if self._pending and not self._running and not self._scheduled:
@@ -203,7 +212,9 @@ class PostgresDatabase:
         self._writer = self._connect()
         return self._writer
 
-    def _roll_back(self, connection: Connection) -> None:
+    def _roll_back(self, connection: Connection | None) -> None:
+        if connection is None:
+            return
         try:
             connection.rollback()
         except psycopg.Error:
@@ -221,14 +232,15 @@ class PostgresDatabase:
     def _read(self, number: int, work: Work[T]) -> T:
         for fresh in (False, True):
             connection = self._readers[number]
-            if connection is None or connection.closed or fresh:
-                connection = self._readers[number] = self._connect(read_only=True)
             try:
+                if connection is None or connection.closed:
+                    connection = self._readers[number] = self._connect(read_only=True)
                 result = work(PostgresTx(connection, self._statements))
                 connection.rollback()
                 return result
             except psycopg.OperationalError as error:
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 if fresh:
                     raise self._outcome(error) from error
             except psycopg.Error as error:

@@ -70,6 +70,11 @@ class Database(Protocol):
         """Where it is, for messages; without passwords."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other daemons may write to it too."""
+        ...
+
     async def start(self) -> None:
         """Open; raises StartError."""
         ...

@@ -43,17 +43,27 @@ def read_changes(tx: Tx, account: Account, since: int, limit: int) -> ChangePage
     if since < cut or since > newest:
         return ChangePage([], Seq(newest), reset=True)
     changes: list[Change] = []
+    for _, page in rows_between(tx, account, since, newest, limit):
+        changes += page
+        if len(changes) >= limit:
+            break
+    del changes[limit:]
+    return ChangePage(changes, changes[-1].seq if changes else Seq(newest))
+
+
+def rows_between(tx: Tx, account: Account, since: int, upto: int, limit: int) -> list[tuple[int, list[Change]]]:
+    """Changes after `since` up to `upto`, by row of the log: mailbox key, and its changes after `since`."""
+    found = []
     for kind, key, name, mod_seq, at, committed_ns, other_name, first, items in tx.execute(
         _PAGE, (account.key, since, limit)
     ):
         uids, texts = _decode(items)
         common = (account.address, ChangeType(kind), key, name, mod_seq, at, committed_ns, other_name)
-        page = expand(common, first, uids, [tuple(text.split()) for text in texts])
-        changes += [change for change in page if change.seq > since] if first <= since else page
-        if len(changes) >= limit:
+        changes = expand(common, first, uids, [tuple(text.split()) for text in texts])
+        if first > upto:
             break
-    changes = changes[:limit]
-    return ChangePage(changes, changes[-1].seq if changes else Seq(newest))
+        found.append((key, [change for change in changes if change.seq > since]))
+    return found
 
 
 def cut_changes(tx: Tx, account_key: int, *, keep: int, older_than: float) -> int:

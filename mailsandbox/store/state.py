@@ -18,6 +18,7 @@ class MailboxState:
     __slots__ = (
         "_released",
         "account",
+        "account_key",
         "highest_mod_seq",
         "key",
         "mailbox_id",
@@ -25,6 +26,7 @@ class MailboxState:
         "recent_from_uid",
         "removed",
         "rows",
+        "seq",
         "uid_next",
         "uid_validity",
         "uids",
@@ -35,6 +37,8 @@ class MailboxState:
         self,
         *,
         account: str,
+        account_key: int,
+        seq: int,
         name: str,
         key: int,
         uid_validity: int,
@@ -45,6 +49,8 @@ class MailboxState:
         released: Callable[["MailboxState"], None],
     ) -> None:
         self.account = account
+        self.account_key = account_key
+        self.seq = seq  # of the account's log when this was read
         self.name = name
         self.key = key
         self.mailbox_id = f"F{key}"  # RFC 8474 §4.1

@@ -4,13 +4,14 @@ Invariant: one state per mailbox. What commits while a state loads is applied ag
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import NoSuchMailbox
 from mailsandbox.store.messages import COLUMNS, row_of
 from mailsandbox.store.state import MailboxState
-from mailsandbox.store.unit import MailboxDelta, Unit
+from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 
 KEPT_ROWS: Final = 100_000  # messages of released mailboxes kept in memory, about 40 MB
 
@@ -18,12 +19,34 @@ KEPT_ROWS: Final = 100_000  # messages of released mailboxes kept in memory, abo
 class States:
     """All `MailboxState`s of a process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, loaded: Callable[[MailboxState], None]) -> None:
         self._database = database
+        self.loaded = loaded  # told of each state that was read
         self._states: dict[int, MailboxState] = {}
         self._released: OrderedDict[int, MailboxState] = OrderedDict()
         self._loading: list[MailboxDelta] | None = None
         self._loads = 0
+
+    def keys(self) -> set[int]:
+        """Of the mailboxes held."""
+        return set(self._states)
+
+    def of_account(self, account_key: int) -> list[MailboxState]:
+        """The states of one account."""
+        return [state for state in self._states.values() if state.account_key == account_key]
+
+    async def read_anew(self, account_key: int) -> None:
+        """Bring the account's states up to date without the log, which was cut."""
+        for state in self.of_account(account_key):
+            fresh = await self._database.read(lambda tx, key=state.key: self._read(tx, key))  # type: ignore[misc]
+            mailbox = Mailbox(state.key, Account(account_key, state.account), state.name, state.uid_validity)
+            if fresh is None:
+                self.apply([MailboxDelta(mailbox, removed=True)])
+                continue
+            gone = [uid for uid in state.uids if uid not in fresh.rows]
+            rows = list(fresh.rows.values())
+            delta = MailboxDelta(mailbox, rows, rows, gone, fresh.uid_next, fresh.highest_mod_seq, new_name=fresh.name)
+            self.apply([delta])
 
     async def open(self, account: str, name: str) -> MailboxState:
         """The state of a mailbox, with one more user."""
@@ -59,6 +82,9 @@ class States:
         self._loading = self._loading if self._loading is not None else []
         try:
             state = await self._database.read(lambda tx: self._read(tx, key))
+            if state is None:
+                raise NoSuchMailbox("the mailbox was just deleted")
+            self.loaded(state)
             for delta in self._loading:
                 if delta.mailbox.key == key:
                     state.apply(delta)
@@ -68,15 +94,20 @@ class States:
                 self._loading = None
         return self._states.setdefault(key, state)
 
-    def _read(self, tx: Tx, key: int) -> MailboxState:
-        account, name, uid_validity, uid_next, mod_seq, recent_from = tx.execute(
-            "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from "
+    def _read(self, tx: Tx, key: int) -> MailboxState | None:
+        found = tx.execute(
+            "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from, a.id, a.last_seq "
             "FROM mailboxes b JOIN accounts a ON a.id = b.account_id WHERE b.id = ?",
             (key,),
         ).fetchone()
+        if found is None:
+            return None
+        account, name, uid_validity, uid_next, mod_seq, recent_from, account_key, last_seq = found
         rows = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (key,))
         return MailboxState(
             account=account,
+            account_key=account_key,
+            seq=last_seq,
             name=name,
             key=key,
             uid_validity=uid_validity,

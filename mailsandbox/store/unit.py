@@ -4,9 +4,9 @@ Invariant: every change of an account goes through `Unit.log`, which numbers it 
 given under the account's row lock, held until the commit, so they are in commit order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from mailsandbox.errors import NoSuchAccount, NoSuchMailbox
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.model import Change, ChangeType, Flags, MessageRow, ModSeq, Seq, Uid, message_id_of
 from mailsandbox.store.names import mailbox_name
+
+if TYPE_CHECKING:
+    from mailsandbox.store.following import Missed
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -61,18 +64,36 @@ class MailboxDelta:
     new_name: str = ""
 
 
+CloseGap = Callable[["Unit", Account, int], None]
+
+
 class Unit:
     """A transaction with its moment and its effects."""
 
-    __slots__ = ("changes", "committed_ns", "deltas", "now", "texts", "tx")
+    __slots__ = (
+        "addresses",
+        "changes",
+        "close_gap",
+        "committed_ns",
+        "deltas",
+        "missed",
+        "now",
+        "numbered",
+        "texts",
+        "tx",
+    )
 
-    def __init__(self, tx: Tx, now: float) -> None:
+    def __init__(self, tx: Tx, now: float, close_gap: "CloseGap | None" = None) -> None:
         self.tx = tx
         self.now = now
         self.committed_ns = commit_time_ns()
         self.changes: list[Change] = []
         self.deltas: dict[int, MailboxDelta] = {}
         self.texts: list[tuple[int, str, str]] = []  # new contents for the text index: id, header, body
+        self.close_gap = close_gap  # where other daemons write too; see `following`
+        self.missed: dict[int, Missed] = {}
+        self.numbered: dict[int, tuple[int, int]] = {}  # by account key: first and last number taken
+        self.addresses: dict[int, str] = {}
 
     def account(self, address: str) -> Account:
         """The account; raises NoSuchAccount."""
@@ -113,7 +134,13 @@ class Unit:
         row = self.tx.execute(NUMBER, (count, messages, octets, account.key)).fetchone()
         if row is None:
             raise NoSuchAccount(f"there is no account {account.address}")
-        return row[0], row[1]
+        last: int = row[0]
+        if self.close_gap is not None:
+            first = self.numbered.get(account.key, (last - count + 1,))[0]
+            self.numbered[account.key] = (first, last)
+            self.addresses[account.key] = account.address
+            self.close_gap(self, account, first - 1)
+        return last, row[1]
 
     def log(
         self,

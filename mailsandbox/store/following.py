@@ -1,0 +1,209 @@
+"""Keeps this daemon's view current with what other daemons commit to a shared database.
+
+Invariant: the changes of an account reach states and listeners in the order of their numbers, each once. `known` is the
+last number that did; a commit of our own that finds numbers missing before its own reads them from the log in its own
+transaction, under the account's lock, so the gap is closed before it is told itself.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import StoreError
+from mailsandbox.store.changelog import rows_between
+from mailsandbox.store.messages import COLUMNS, row_of
+from mailsandbox.store.model import Change, ChangeType, ModSeq, Seq
+from mailsandbox.store.states import States
+from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
+from mailsandbox.tasks import Tasks
+
+MAX_KNOWN: Final = 50_000  # accounts
+TOPIC: Final = "changes"
+_PAGE: Final = 1_000  # rows of the log in one read
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Missed:
+    """Changes of one account that others made, and what they did to the mailboxes held here."""
+
+    account_key: int
+    upto: int
+    changes: list[Change] = field(default_factory=list)
+    deltas: list[MailboxDelta] = field(default_factory=list)
+    lost: bool = False  # the log no longer reaches back: the mailboxes must be read anew
+    account_gone: bool = False
+
+
+class Following:
+    """Follows the accounts that are open here."""
+
+    def __init__(self, database: Database, states: States, tell: Callable[[Sequence[Change]], None]) -> None:
+        self._database = database
+        self._states = states
+        self._tell = tell
+        self._known: OrderedDict[int, int] = OrderedDict()
+        self._catching: set[int] = set()
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Listen to the other daemons."""
+        self._database.listen(self._heard)
+
+    async def aclose(self) -> None:
+        """Stop catching up."""
+        await self._tasks.aclose()
+
+    def note(self, account_key: int, seq: int) -> None:
+        """A state of the account was read at `seq`; follow it from there."""
+        if account_key not in self._known:
+            self._known[account_key] = seq
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+
+    def close_gap(self, unit: Unit, account: Account, prior: int) -> None:
+        """Within `unit`, which took the numbers after `prior`: read what others did since we knew."""
+        known = self._known.get(account.key)
+        if known is not None and known < prior and account.key not in unit.missed:
+            unit.missed[account.key] = read_missed(unit.tx, account.key, known, prior, self._states.keys())
+
+    def apply(self, missed: Iterable[Missed]) -> None:
+        """Bring states up to date, and tell, with what is still new."""
+        for each in missed:
+            known = self._known.get(each.account_key, 0)
+            if each.upto <= known and not each.account_gone:
+                continue
+            if each.account_gone:
+                self._account_gone(each.account_key)
+                continue
+            self._known[each.account_key] = each.upto
+            self._states.apply(each.deltas)
+            if new := [change for change in each.changes if change.seq > known]:
+                self._tell(new)
+            if each.lost:
+                self._tasks.spawn(self._states.read_anew(each.account_key), name="reading mailboxes anew")
+
+    def own(self, unit: Unit) -> tuple[list[MailboxDelta], list[Change]]:
+        """What is still to be applied and told of our own commit, after what it found missing."""
+        self.apply(unit.missed.values())
+        skipped: set[int] = set()
+        news: dict[str, int] = {}
+        for key, (first, last) in unit.numbered.items():
+            known = self._known.get(key)
+            if known is None:
+                continue
+            if known < first - 1:  # followed only since the unit ran: the log is read from where we are
+                skipped.add(key)
+                self._start_catching(key)
+                continue
+            news[unit.addresses[key]] = known  # what is not newer was read from the log already
+            self._known[key] = max(known, last)
+        late = {unit.addresses[key] for key in skipped}
+        changes = [
+            change for change in unit.changes if change.account not in late and change.seq > news.get(change.account, 0)
+        ]
+        return [delta for delta in unit.deltas.values() if delta.mailbox.account.key not in skipped], changes
+
+    def _heard(self, topic: str) -> None:
+        if not topic:
+            for key in list(self._known):
+                self._start_catching(key)
+            return
+        kind, *numbers = topic.split(":")
+        if kind != TOPIC or len(numbers) != 3:
+            return
+        key, first, last = map(int, numbers)
+        if self._known.setdefault(key, first - 1) < last:
+            self._start_catching(key)
+
+    def _start_catching(self, key: int) -> None:
+        if key not in self._catching:
+            self._catching.add(key)
+            self._tasks.spawn(self._catch_up(key), name="following another daemon")
+
+    async def _catch_up(self, key: int) -> None:
+        try:
+            while (known := self._known.get(key)) is not None:
+                missed = await self._database.read(partial(_read_page, key, known, self._states.keys()))
+                self.apply([missed])
+                if missed.account_gone or (missed.upto <= known and not missed.lost):
+                    return
+        except StoreError as error:
+            _log.warning("cannot follow other daemons at the moment: %s", error)
+        finally:
+            self._catching.discard(key)
+
+    def _account_gone(self, key: int) -> None:
+        """Another daemon removed the account: its mailboxes are gone."""
+        self._known.pop(key, None)
+        for state in self._states.of_account(key):
+            mailbox = Mailbox(state.key, Account(key, state.account), state.name, state.uid_validity)
+            self._states.apply([MailboxDelta(mailbox, removed=True)])
+            self._tell([_deleted(state.account, state.name)])
+
+
+def _read_page(account_key: int, since: int, held: set[int], tx: Tx) -> Missed:
+    return read_missed(tx, account_key, since, None, held)
+
+
+def read_missed(tx: Tx, account_key: int, since: int, upto: int | None, held: set[int]) -> Missed:
+    """The log after `since` up to `upto` (None: a page of it), with the rows of mailboxes that are `held`."""
+    row = tx.execute("SELECT address, last_seq, cut_seq FROM accounts WHERE id = ?", (account_key,)).fetchone()
+    if row is None:
+        return Missed(account_key, since, account_gone=True)
+    address, newest, cut = row
+    last = newest if upto is None else upto
+    if since < cut:
+        return Missed(account_key, last, lost=True)
+    missed = Missed(account_key, since)
+    deltas: dict[int, MailboxDelta] = {}
+    touched: dict[int, set[int]] = {}
+    for mailbox_key, changes in rows_between(tx, Account(account_key, address), since, last, _PAGE):
+        missed.changes += changes
+        missed.upto = changes[-1].seq
+        if mailbox_key in held:
+            mailbox = Mailbox(mailbox_key, Account(account_key, address), changes[0].mailbox, 0)
+            delta = deltas.setdefault(mailbox_key, MailboxDelta(mailbox))
+            _collect(delta, changes, touched.setdefault(mailbox_key, set()))
+    for mailbox_key, delta in deltas.items():
+        _fill(tx, delta, touched[mailbox_key])
+    missed.deltas = list(deltas.values())
+    return missed
+
+
+def _collect(delta: MailboxDelta, changes: Sequence[Change], touched: set[int]) -> None:
+    for change in changes:
+        delta.mod_seq = max(delta.mod_seq, change.mod_seq)
+        match change.type:
+            case ChangeType.MESSAGE_NEW | ChangeType.MESSAGE_APPEND if change.uid is not None:
+                delta.uid_next = max(delta.uid_next, change.uid + 1)
+                touched.add(change.uid)
+            case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR if change.uid is not None:
+                touched.add(change.uid)
+            case ChangeType.MESSAGE_EXPUNGE if change.uid is not None:
+                delta.gone.append(change.uid)
+            case ChangeType.MAILBOX_DELETE:
+                delta.removed = True
+            case ChangeType.MAILBOX_RENAME:
+                delta.new_name = change.mailbox
+            case _:
+                pass
+
+
+def _fill(tx: Tx, delta: MailboxDelta, uids: set[int]) -> None:
+    """Rows as they are now: what a state holds already it passes over."""
+    key = delta.mailbox.key
+    for uid in sorted(uids.difference(delta.gone)):
+        row = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid = ?", (key, uid)).fetchone()
+        if row is not None:
+            delta.added.append(row_of(row))
+    delta.changed = delta.added
+
+
+def _deleted(account: str, name: str) -> Change:
+    return Change(Seq(0), ChangeType.MAILBOX_DELETE, account, name, None, ModSeq(0), None, 0.0, 0)
