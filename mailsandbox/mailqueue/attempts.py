@@ -228,7 +228,14 @@ class Attempts:
         item, around = job.load.item, self._around
         number = 1 + max(row.attempts for row in job.rows)
         message = QueuedMessage(
-            item.queue_id, item.journey_id, around.site, item.envelope, octets, item.received_at, number
+            item.queue_id,
+            item.journey_id,
+            around.site,
+            item.envelope,
+            octets,
+            item.received_at,
+            number,
+            job.load.sha256,
         )
         try:
             return await around.courier.attempt(message, [row.recipient for row in job.rows])

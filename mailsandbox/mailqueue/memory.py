@@ -23,6 +23,7 @@ class Load:
     item: QueuedItem
     content: int
     octets: bytes | None
+    sha256: str = ""  # of the octets, where it is known
     jobs: int = 0  # not settled yet
     started: int = 0  # being attempted
     cancelled: bool = False  # held, removed or bounced meanwhile: jobs that have not started do not start

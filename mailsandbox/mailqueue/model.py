@@ -74,6 +74,7 @@ class QueuedMessage:
     octets: bytes
     received_at: float
     attempt: int  # number of this attempt, from 1
+    sha256: str = ""  # of `octets` in hex, where it is known already
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,10 @@ class Queue:
 
     def enqueue_in(self, tx: Tx, item: NewItem) -> None:
         """Put a message in as part of the transaction that accepts it; it is tried right after the commit."""
-        content = self._spool.add_in(tx, item, Lease(self._owner, item.received_at + self._limits.lease))
-        tx.after_commit(lambda: self._accepted(item, content))
+        content, sha256 = self._spool.add_in(tx, item, Lease(self._owner, item.received_at + self._limits.lease))
+        tx.after_commit(lambda: self._accepted(item, content, sha256))
 
-    def _accepted(self, item: NewItem, content: int) -> None:
+    def _accepted(self, item: NewItem, content: int, sha256: str) -> None:
         rows = tuple(
             QueuedRecipient(number, recipient, RecipientStatus.ACTIVE, 0, item.received_at, warned=False)
             for number, recipient in enumerate(item.envelope.recipients)
@@ -92,7 +92,7 @@ class Queue:
         if self._attempts.space < len(rows):
             self._tasks.spawn(self._attempts.shed(queued, rows), name=f"{self.site}: give {item.queue_id} back")
             return
-        self._attempts.take(Load(queued, content, item.octets))
+        self._attempts.take(Load(queued, content, item.octets, sha256))
         self._attempts.pump()
 
     async def start(self) -> None:

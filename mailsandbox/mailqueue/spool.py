@@ -5,6 +5,7 @@ until it runs out. The last recipient's row takes the message and its reference 
 Knows nothing of couriers, times to come, or what a message is.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -105,9 +106,10 @@ class Spool:
         migrate(tx, "blobs", BLOB_MIGRATIONS)
         migrate(tx, "queue", MIGRATIONS)
 
-    def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:
-        """Store a new item with its rows leased; returns the id of its octets. The commit is the point of the 250."""
-        content = self._blobs.put(tx, item.octets)
+    def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> tuple[int, str]:
+        """Store a new item with its rows leased; returns id and sha256 of its octets. Its commit is the 250's."""
+        digest = hashlib.sha256(item.octets).digest()
+        content = self._blobs.put(tx, item.octets, sha256=digest)
         status = MOVES["accept"][1]
         tx.execute(
             f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
@@ -130,7 +132,7 @@ class Spool:
                 for number in range(len(item.envelope.recipients))
             ],
         )
-        return content
+        return content, digest.hex()
 
     def octets_in(self, tx: Tx, content: int) -> bytes:
         """The octets of an item."""

@@ -93,7 +93,8 @@ class RelayCourier:
 
     async def attempt(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> AttemptReport:
         """Try the hops of these recipients' destination, in order."""
-        attempt = _Attempt(message, list(recipients), hashlib.sha256(message.octets).hexdigest())
+        sha256 = message.sha256 or hashlib.sha256(message.octets).hexdigest()
+        attempt = _Attempt(message, list(recipients), sha256)
         self._turn_away(attempt)
         if attempt.open:
             await self._try_hops(attempt)
