@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +16,7 @@ from mailsandbox.faults import Faults
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.notify import Hub
 from mailsandbox.runtime.certificates import local_identity
-from mailsandbox.store.credentials import AccountSpec, Credentials
+from mailsandbox.store.credentials import Credentials
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem
 from mailsandbox.store.store import Store

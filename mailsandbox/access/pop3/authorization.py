@@ -6,6 +6,7 @@ Invariant: a password is never kept beyond the effect that carries it.
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mailsandbox.access.pop3.commands import Apop, Auth, Pass, Simple, User
@@ -29,19 +30,24 @@ _MECHANISM: Final = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
 AuthorizationCommand = User | Pass | Apop | Auth | Simple
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Who this server is. `stamp`: APOP's timestamp "<...@host>", "" without APOP; `tls`: whether STLS can be."""
+
+    name: str
+    version: str
+    stamp: str
+    tls: bool
+
+
 class Authorization:
     """What is known of a client that has not logged in."""
 
-    def __init__(
-        self, manner: Manner, credentials: SecretSource, voice: Voice, *, stamp: str, hostname: str, tls: bool
-    ) -> None:
-        """`stamp`: APOP's, "" where it is not offered; `tls`: whether STLS can be."""
+    def __init__(self, manner: Manner, credentials: SecretSource, voice: Voice, *, host: Host) -> None:
         self._manner = manner
         self._credentials = credentials
         self._voice = voice
-        self._stamp = stamp
-        self._hostname = hostname
-        self._tls = tls
+        self._host = host
         self._login = ""
         self._exchange: Exchange | None = None
         self.secure = False
@@ -60,7 +66,7 @@ class Authorization:
     @property
     def offers_stls(self) -> bool:
         """Whether STLS can be sent now."""
-        return self._tls and not self.secure and self._manner.offers("STLS")
+        return self._host.tls and not self.secure and self._manner.offers("STLS")
 
     @property
     def takes_clear(self) -> bool:
@@ -82,10 +88,10 @@ class Authorization:
             case Pass(password=password):
                 return self._pass(password)
             case Apop(name=name, digest=digest):
-                if not self._stamp:
+                if not self._host.stamp:
                     return self._voice.error("unknown-command")
                 self._login = name
-                return TryDigest(name, digest, self._stamp)
+                return TryDigest(name, digest, self._host.stamp)
             case Auth(mechanism=""):
                 body = "".join(f"{name}\r\n" for name in self.mechanisms()).encode()
                 return self._voice.lines("mechanisms", body, "[mechanisms]")
@@ -133,7 +139,7 @@ class Authorization:
             if mechanism in IN_CLEAR and not self.takes_clear:
                 return self._voice.error("need-tls")
             return self._voice.error("no-mechanism")
-        begun = exchange(mechanism, self._credentials, hostname=self._hostname)
+        begun = exchange(mechanism, self._credentials, hostname=self._host.name)
         if begun is None:
             return self._voice.error("no-mechanism")
         octets: bytes | None = None

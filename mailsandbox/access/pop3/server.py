@@ -8,10 +8,12 @@ finished without its client, and everything else ends with the connection. Knows
 import asyncio
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterator
+from importlib import metadata
 from typing import Final
 
 from twisted.internet.protocol import Protocol
@@ -20,6 +22,7 @@ from twisted.python.failure import Failure
 from mailsandbox.access.context import AccessContext
 from mailsandbox.access.login import Denied
 from mailsandbox.access.pop3 import codec
+from mailsandbox.access.pop3.authorization import Host
 from mailsandbox.access.pop3.commands import State
 from mailsandbox.access.pop3.effects import (
     Commit,
@@ -58,6 +61,7 @@ class Pop3Factory:
         self.context = context
         self.service = service
         self.options = options or Pop3Options()
+        self.version = metadata.version("mailsandbox")
         self.tasks = Tasks()
         self.logins: OrderedDict[str, float] = OrderedDict()  # by account, for LOGIN-DELAY
 
@@ -115,13 +119,8 @@ class Pop3Protocol(Protocol):
     def _greet(self, *, tls: bool) -> None:
         factory = self._factory
         self._greeted = True
-        self._session = Session(
-            manner(factory.options),
-            factory.context.credentials,
-            stamp=factory.stamp(),
-            hostname=factory.context.hostname,
-            tls=tls,
-        )
+        host = Host(factory.context.hostname, factory.version, factory.stamp(), tls)
+        self._session = Session(manner(factory.options), factory.context.credentials, host=host)
         action = factory.context.faults.match("pop3", stage="connect")
         if isinstance(action, Delay):
             self._start(self._late(action, self._session.greeting()))
@@ -429,7 +428,7 @@ class Pop3Protocol(Protocol):
             return 0
         left = logins.get(account, -delay) + delay - now
         if left > 0:
-            return int(left) + 1
+            return math.ceil(left)
         logins[account] = now
         logins.move_to_end(account)
         while len(logins) > 10_000:

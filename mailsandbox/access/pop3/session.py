@@ -5,11 +5,11 @@ command of a capability that is switched off is as unknown as a misspelt one.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from mailsandbox import __version__
 from mailsandbox.access.pop3 import codec
-from mailsandbox.access.pop3.authorization import Authorization
+from mailsandbox.access.pop3.authorization import Authorization, Host
 from mailsandbox.access.pop3.commands import (
     Apop,
     Auth,
@@ -41,18 +41,15 @@ LARGE: Final = codec.CHUNK  # octets of a message from which on it is sent in pi
 class Session:
     """The protocol's logic for one connection."""
 
-    def __init__(self, manner: Manner, credentials: SecretSource, *, stamp: str, hostname: str, tls: bool) -> None:
-        """`stamp`: APOP's timestamp "<...@host>" or ""; `tls`: whether STLS can be offered."""
+    def __init__(self, manner: Manner, credentials: SecretSource, *, host: Host) -> None:
         self.state = State.AUTHORIZATION
         self._manner = manner
         self._voice = Voice()
-        self._stamp = stamp if manner.offers("APOP") else ""
+        self._host = host if manner.offers("APOP") else replace(host, stamp="")
         self._errors = 0
         self.shown = ""  # the last line as transcripts may have it
         self.verb = ""  # and its command
-        self.authorization = Authorization(
-            manner, credentials, self._voice, stamp=self._stamp, hostname=hostname, tls=tls
-        )
+        self.authorization = Authorization(manner, credentials, self._voice, host=self._host)
         self._maildrop = Maildrop((), uid_validity=0)
 
     @property
@@ -64,7 +61,7 @@ class Session:
         """The first line."""
         own = self._manner.personality.greeting
         words = f"+OK {own}" if own else self._voice.ok("ready").shown
-        return line(f"{words} {self._stamp}".rstrip())  # RFC 1939 §7: the timestamp announces APOP
+        return line(f"{words} {self._host.stamp}".rstrip())  # RFC 1939 §7: the timestamp announces APOP
 
     # -- lines
 
@@ -147,7 +144,7 @@ class Session:
         if manner.offers("LOGIN-DELAY"):
             body.append(f"LOGIN-DELAY {manner.options.login_delay if delay is None else delay}")
         if manner.offers("IMPLEMENTATION"):
-            body.append(f"IMPLEMENTATION mailsandbox-{__version__}")
+            body.append(f"IMPLEMENTATION mailsandbox-{self._host.version}")
         return self._voice.lines("capa", "".join(f"{item}\r\n" for item in body).encode(), f"[{', '.join(body)}]")
 
     def _language(self, tag: str) -> Say:
