@@ -102,12 +102,16 @@ class Conversion:
             if field.key == "content-type" and not part.boundary.isascii():
                 text = "boundary parameter with 8-bit octets"
                 self._refuse(part, "8bit-boundary", "RFC 2046 §5.1.1", text, field.start, "5.6.0")
+            if converted.rule == "bare-lf":
+                for found_lf in _BARE_LF.finditer(self.octets, field.start, field.end):
+                    self.edits.line_end(found_lf.start(), found_lf.end(), part=part.number)
+                continue
             self.edits.replace(
                 field.start, field.end, converted.octets, rule=converted.rule, source=converted.source, part=part.number
             )
         self._between_fields(part)
         if self.octets[part.fields_end : part.header.end] == b"\n":
-            self._line_end(part, part.fields_end, part.header.end)
+            self.edits.line_end(part.fields_end, part.header.end, part=part.number)
 
     def _between_fields(self, part: Part) -> None:
         """Lines of the header that are no fields: nothing but their line ends can be mended."""
@@ -128,9 +132,6 @@ class Conversion:
 
     def _loss(self, part: Part, offset: int, text: str) -> None:
         self.findings.append(Finding("conversion-with-loss", "RFC 3463 §3.7", text, offset, part.number, "2.6.4"))
-
-    def _line_end(self, part: Part, start: int, end: int) -> None:
-        self.edits.replace(start, end, b"\r\n", rule="bare-lf", source="RFC 5322 §2.3", part=part.number)
 
     # --- multipart ------------------------------------------------------------------------------------------------
 
@@ -163,16 +164,13 @@ class Conversion:
         """A delimiter line with the line end before it: only its line ends are ours to mend."""
         octets = self.octets
         if octets[start:delimiter_start] == b"\n":
-            self._line_end(part, start, delimiter_start)
+            self.edits.line_end(start, delimiter_start, part=part.number)
         line = octets[delimiter_start:end]
-        if line.endswith(b"\n") and not line.endswith(b"\r\n"):
-            self._line_end(part, end - 1, end)
-            line = line[:-1] + b"\r\n"
-        if len(line) > MAX_LINE + 2 or b"\r" in line.removesuffix(b"\r\n"):
-            text = line.rstrip(b" \t\r\n")
+        text = line.rstrip(b" \t\r\n")
+        if offences(octets, delimiter_start, end).any or len(line) > MAX_LINE:
             at = delimiter_start + len(text)
-            stop = end - 1 if line is not octets[delimiter_start:end] else end
-            self.edits.replace(at, stop, b"", rule="long-line", source="RFC 5322 §2.1.1", part=part.number)
+            ending = b"\r\n" if line.endswith(b"\n") else b""
+            self.edits.replace(at, end, ending, rule="delimiter", source="RFC 2046 §5.1.1", part=part.number)
 
     def _opaque(self, part: Part) -> None:
         """A multipart that cannot be split: it may not be encoded either, so it passes as it is or not at all."""
@@ -261,6 +259,7 @@ class Conversion:
         if part.encoding in IDENTITY:
             self._encode(part, found, is_message=is_message)
         else:
+            self._blank_line(part)
             body = repair_leaf(self.octets[part.body.start : part.body.end], part.encoding)
             self.edits.replace(
                 part.body.start,
@@ -297,8 +296,11 @@ class Conversion:
         encoding = choose_encoding(body, part.content_type, found)
         label = part.encoding if part.field("content-transfer-encoding") else "8bit" if found.eight_bit >= 0 else "7bit"
         self._label(part, label, encoding, found, is_message=is_message)
+        self._blank_line(part)
         encoded = encode_leaf(body, encoding)
-        if encoding == "base64" and part.end == len(self.octets):
+        after = self.octets[part.end : part.end + 1]
+        if (after and after not in b"\r\n") or (not after and encoding == "base64"):
+            # A delimiter that shared its line end with an inner one; or the end of the message.
             encoded += b"\r\n"
         self.edits.replace(
             part.body.start,
@@ -308,6 +310,12 @@ class Conversion:
             source="RFC 6152 §3",
             part=part.number,
         )
+
+    def _blank_line(self, part: Part) -> None:
+        """A body that changes may not begin to look like header."""
+        if not part.has_blank_line:
+            at, rule = part.fields_end, "missing-blank-line"
+            self.edits.insert(at, b"\r\n", rule=rule, source="RFC 5322 §2.1", part=part.number)
 
     def _label(self, part: Part, label: str, encoding: str, found: Offences, *, is_message: bool) -> None:
         """Content-Transfer-Encoding set or added, X-MIME-Autoconverted after it, what is missing before it."""
@@ -332,10 +340,6 @@ class Conversion:
             at = content_type.end if content_type is not None else part.fields_end
             inserted = added + b"Content-Transfer-Encoding: %b\r\n" % encoding.encode() + trace
         self.edits.insert(at, inserted, rule=rule, source=source, part=part.number)
-        if not part.has_blank_line:
-            self.edits.insert(
-                part.fields_end, b"\r\n", rule="missing-blank-line", source="RFC 5322 §2.1", part=part.number
-            )
 
 
 def _is_global(subtype: str) -> bool:

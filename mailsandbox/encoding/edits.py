@@ -3,6 +3,7 @@
 Invariants: edits do not overlap; every octet outside them is identical in both messages.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from mailsandbox.message.findings import Edit
@@ -27,8 +28,19 @@ class EditList:
             start, end, after = _trim(before, after, start, end)
         self._edits.append(Edit(start, end, after, rule, source, part))
 
+    def line_end(self, start: int, end: int, *, part: str) -> None:
+        """Octets [start, end), a line end, become CRLF; whole, so that an insertion before it stays before it."""
+        if self._octets[start:end] != b"\r\n":
+            self._edits.append(Edit(start, end, b"\r\n", "bare-lf", "RFC 5322 §2.3", part))
+
     def insert(self, at: int, octets: bytes, *, rule: str, source: str, part: str) -> None:
         self._edits.append(Edit(at, at, octets, rule, source, part))
+
+    @property
+    def consistent(self) -> bool:
+        """Whether no two edits change the same octets."""
+        edits = self.sorted()
+        return all(one.end <= other.start for one, other in itertools.pairwise(edits))
 
     def sorted(self) -> tuple[Edit, ...]:
         """In order of place; sorting is stable, so insertions at one place stay in order, before a replacement."""

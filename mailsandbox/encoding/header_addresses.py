@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mailsandbox.encoding.header_text import encode_comment, is_encoded_word, offends
+from mailsandbox.encoding.header_text import encode_comment, encode_run, is_encoded_word, offends
 from mailsandbox.message.addresses import Token, ascii_domain, tokens
 from mailsandbox.message.parameters import unquote
-from mailsandbox.message.words import encode_words
 
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 
@@ -99,7 +98,7 @@ def _address(words: list[Token], result: Converted) -> None:
             result.text = True
         elif not offends(token.octets):
             result.pieces.append(token.octets)
-        elif index > at >= 0 and token.kind == "atom" and (converted := _domain(token.octets)) is not None:
+        elif index == at + 1 > 0 and token.kind == "atom" and (converted := _domain(token.octets)) is not None:
             result.pieces.append(converted)
             result.domain = True
         else:
@@ -153,7 +152,7 @@ def _run(run: list[Token], following: Token | None, result: Converted) -> None:
     # RFC 2047 §5 (3): in a phrase, an encoded-word is separated from its neighbours by blanks.
     if result.pieces and result.pieces[-1][-1:] not in (b" ", b"\t", b"\n", b""):
         result.pieces.append(b" ")
-    result.pieces.append(b" ".join(encode_words(_FOLD.sub(b"", text))))
+    result.pieces.append(encode_run(_FOLD.sub(b"", text)))
     neighbour = after[0] if after else following
     if neighbour is not None and neighbour.kind != "blank":
         result.pieces.append(b" ")

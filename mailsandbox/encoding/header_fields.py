@@ -82,12 +82,12 @@ def convert_field(octets: bytes, field: Field, *, repair: bool) -> ConvertedFiel
         whole[: field.value_start - field.start],
         whole[field.value_start - field.start :].removesuffix(ending),
     )
-    rule, source = ("long-header-line", "RFC 5322 §2.1.1")
+    rule, source = ("long-header-line", "RFC 5322 §2.1.1") if too_long(whole) else ("bare-lf", "RFC 5322 §2.3")
     text = domain = loss = changed = False
     problem = None
     if offends(value):
         rule, source, changed = "8bit-header", "RFC 2047 §5", True
-        value = repair_words(value)
+        value = repair_words(value, base64=field.key not in PARAMETER_FIELDS)
     if offends(value):
         if field.key in ADDRESS_FIELDS or field.key in PHRASE_FIELDS:
             converted = convert_addresses(value)

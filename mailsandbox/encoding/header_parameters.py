@@ -30,7 +30,8 @@ def convert_parameters(value: bytes) -> bytes:
         groups.setdefault(kind, []).append((int(number or 0), star, parameter))
     edits: list[tuple[int, int, bytes]] = []
     for kind, sections in groups.items():
-        if any(_offends(value, parameter) for _, _, parameter in sections):
+        # A name that is not ASCII has no other form: what is left of it is the caller's problem.
+        if kind.isascii() and any(_offends(value, parameter) for _, _, parameter in sections):
             name = kind.removesuffix(" plain")
             if kind.endswith(" plain"):
                 edits.extend(_plain(value, name, sections, has_extended=name in groups))
@@ -71,7 +72,9 @@ def _extended(value: bytes, name: str, sections: list[tuple[int, bool, RawParame
         piece = parameter.value
         if star and number == in_order[0][0] and piece.count(b"'") >= 2:
             label, _, piece = piece.split(b"'", 2)
-            charset = label.decode("latin-1") if label.isascii() else None
+            if not label.isascii():
+                return []  # a charset of that name cannot be written: the caller's problem
+            charset = label.decode("ascii")
         octets += unquote_to_bytes(piece) if star else piece
     spans = sorted((parameter.start, parameter.end) for _, _, parameter in sections)
     edits = [(*spans[0], extended_form(name, octets, charset=charset))]

@@ -19,6 +19,9 @@ _GAP: Final = re.compile(rb"((?:[ \t]|\r\n(?=[ \t]))+)")
 _CHUNK: Final = re.compile(rb"[ \t]*[^ \t]+(?:[ \t]+\Z)?|[ \t]+\Z")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _PARENS: Final = re.compile(rb"(\\.|[()])", re.DOTALL)
+_STRAY: Final = re.compile(
+    rb"=(?=[0-9A-Fa-f]?(?:[\x80-\xff\0]|\r(?!\n)))"
+)  # would form a new triplet with what follows
 _PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -27,16 +30,23 @@ def offends(octets: bytes) -> bool:
     return not octets.isascii() or OFFENDING.search(octets) is not None
 
 
-def repair_words(value: bytes) -> bytes:
-    """Raw octets inside an encoded-word that is there already: =XX in place (Q), or dropped (B decoders skip them)."""
-    return ENCODED_WORD.sub(_repair_word, value)
+def repair_words(value: bytes, *, base64: bool = True) -> bytes:
+    """Raw octets inside an encoded-word that is there already: =XX in place (Q), or dropped (B).
+
+    RFC 2045 §6.8: base64 decoders skip what is outside their alphabet. `base64` False leaves those as they are, where
+    no encoded-word should be and only some readers decode it.
+    """
+    return ENCODED_WORD.sub(lambda word: word[0] if word[2] in b"bB" and not base64 else _repair_word(word), value)
 
 
 def _repair_word(word: re.Match[bytes]) -> bytes:
     if not offends(word[0]):
         return word[0]
     text = word[3]
-    fixed = OFFENDING.sub(b"" if word[2] in b"bB" else lambda octet: b"=%02X" % octet[0][0], text)
+    if word[2] in b"bB":
+        fixed = OFFENDING.sub(b"", text)
+    else:
+        fixed = OFFENDING.sub(lambda octet: b"=%02X" % octet[0][0], _STRAY.sub(b"=3D", text))
     at = word.start(3) - word.start()
     return word[0][:at] + fixed + word[0][at + len(text) :]
 
@@ -72,9 +82,29 @@ def encode_text(value: bytes, *, first_room: int = 75, in_comment: bool = False)
         if in_comment:
             run = _PAIR.sub(rb"\1", run)
         room = first_room if index <= 2 and not any(out) else 75
-        out.append(b" ".join(encode_words(run, first_room=room)))
+        out.append(encode_run(run, first_room=room))
         index = last + 1
     return b"".join(out)
+
+
+def encode_run(run: bytes, *, first_room: int = 75) -> bytes:
+    """One run of text as encoded-words with a blank between them, which is not shown.
+
+    Encoded-words of the sender's within it stay: raw octets glued to them become words of their own beside them.
+    """
+    words: list[bytes] = []
+    position = 0
+    for word in ENCODED_WORD.finditer(run):
+        if offends(word[0]) or b" " in word[0]:
+            continue
+        gap = run[position : word.start()]
+        if gap.strip(b" \t") or (gap and not words):
+            words += encode_words(gap, first_room=75 if words else first_room)
+        words.append(word[0])
+        position = word.end()
+    if position < len(run):
+        words += encode_words(run[position:], first_room=75 if words else first_room)
+    return b" ".join(words)
 
 
 def encode_comment(comment: bytes) -> bytes:

@@ -95,12 +95,26 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
     except Unconvertible as refused_by:
         return _refuse(refused_by.finding, refused_by.code, findings)
     edits = conversion.edits.sorted()
+    if edits and not _sound(octets, conversion, target):
+        text = "the conversion does not give what the next hop can carry"
+        return _refuse(Finding("conversion-failed", "RFC 3463 §3.7", text, enhanced="5.6.5"), 554, findings)
     findings += conversion.findings
     if edits and policy.on_need is OnNeed.BOUNCE and not needs.none:
         finding = _conversion_forbidden(octets, needs)
         return _refuse(finding, 554, findings)
     paths = replace(paths, smtputf8=paths.smtputf8 or utf8_header)
     return _sized(octets, edits, findings + _signatures(octets, root, edits, policy), offers, paths, target, policy)
+
+
+def _sound(octets: bytes, conversion: Conversion, target: Target) -> bool:
+    """Nothing leaves that the hop cannot carry, whatever the octets were: the last line of defence."""
+    if not conversion.edits.consistent:
+        return False
+    if target.binary or target.utf8_header:
+        return True
+    sent = apply_edits(octets, conversion.edits.sorted())
+    found = offences(sent, 0, len(sent))
+    return not found.binary and (target.eight_bit or found.eight_bit < 0)
 
 
 def _refuse(finding: Finding, code: int, findings: list[Finding]) -> Refuse:

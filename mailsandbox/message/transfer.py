@@ -16,6 +16,8 @@ _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _NOT_BASE64: Final = bytes(sorted(set(range(256)) - set(_BASE64_ALPHABET)))
 
 _TRAILING_SPACE: Final = re.compile(rb"[ \t]+(?=\r?\n|\Z)")
+# a2b_qp has ideas of its own about "==" and "=\r".
+_STRAY_EQUALS: Final = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*(?:\r?\n|\Z))")
 _UU_BEGIN: Final = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n", re.MULTILINE)
 _ENCODED_BLANK_AT_END: Final = re.compile(rb"=(?:20|09)(?=\r\n|\Z)")
 _RISKY_START: Final = re.compile(rb"(?m)^(?:From |\.)[^\r\n]*")
@@ -49,9 +51,15 @@ def decode_base64(octets: bytes) -> bytes:
 
 def decode_quoted_printable(octets: bytes) -> bytes:
     """RFC 2045 §6.7: white space at the end of a line is not data; a stray "=" stands for itself."""
+    octets = _STRAY_EQUALS.sub(b"=3D", octets)
     if b" \r\n" in octets or b"\t\r\n" in octets or b" \n" in octets or b"\t\n" in octets or octets[-1:] in b" \t":
         octets = _TRAILING_SPACE.sub(b"", octets)
     return binascii.a2b_qp(octets)
+
+
+def decode_q(text: bytes) -> bytes:
+    """The Q encoding of RFC 2047 §4.2: as quoted-printable, and "_" is a space."""
+    return binascii.a2b_qp(_STRAY_EQUALS.sub(b"=3D", text), header=True)
 
 
 def _decode_uu(octets: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mailsandbox.message.charset import decode_text, decode_unlabelled
-from mailsandbox.message.transfer import decode_base64
+from mailsandbox.message.transfer import decode_base64, decode_q
 
 MAX_WORD: Final = 75  # characters with delimiters, RFC 2047 §2
 
@@ -54,7 +54,7 @@ def decode_word(encoding: bytes, text: bytes) -> bytes:
     """Octets of an encoded-word's text; `encoding` is B or Q."""
     if encoding in b"bB":
         return decode_base64(text)
-    return binascii.a2b_qp(text, header=True)
+    return decode_q(text)
 
 
 def charset_for(octets: bytes) -> str:
