@@ -49,6 +49,7 @@ class Following:
         self._tell = tell
         self._known: OrderedDict[int, int] = OrderedDict()
         self._catching: set[int] = set()
+        self._again: set[int] = set()
         self._tasks = Tasks()
 
     def start(self) -> None:
@@ -122,16 +123,19 @@ class Following:
             self._start_catching(key)
 
     def _start_catching(self, key: int) -> None:
-        if key not in self._catching:
+        if key in self._catching:
+            self._again.add(key)  # its read may have begun before what is announced now
+        else:
             self._catching.add(key)
             self._tasks.spawn(self._catch_up(key), name="following another daemon")
 
     async def _catch_up(self, key: int) -> None:
         try:
             while (known := self._known.get(key)) is not None:
+                self._again.discard(key)
                 missed = await self._database.read(partial(_read_page, key, known, self._states.keys()))
                 self.apply([missed])
-                if missed.account_gone or (missed.upto <= known and not missed.lost):
+                if missed.account_gone or (missed.upto <= known and key not in self._again):
                     return
         except StoreError as error:
             _log.warning("cannot follow other daemons at the moment: %s", error)

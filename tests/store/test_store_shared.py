@@ -1,7 +1,7 @@
 """Several daemons on one PostgreSQL: each sees what the others did, in order, once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from letters import BOB, letter, to_bob
@@ -27,6 +27,13 @@ async def daemons(postgres: object) -> AsyncIterator[list[Store]]:
     for database, store in zip(opened, stores, strict=True):
         await store.aclose()
         await database.aclose()
+
+
+async def _eventually(condition: Callable[[], bool]) -> None:
+    """What another daemon did arrives by a thread and a socket: there is no one moment to wait for."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def _until(store: Store, seq: int) -> list[Change]:
@@ -59,8 +66,7 @@ async def test_an_open_mailbox_follows_the_other_daemons(daemons: list[Store]) -
     await here.remove(BOB, "INBOX", [1])
     last = await here.last_seq(BOB)
     await _until(there, last)
-    while not told or told[-1].seq < last:  # the reader above may have read before the state was told
-        await asyncio.sleep(0.01)
+    await _eventually(lambda: bool(told) and told[-1].seq == last)
     assert state.uids == [2]
     assert state.rows[2].flags.text == "\\Seen"
     assert state.highest_mod_seq == (await here.status(BOB, "INBOX")).highest_mod_seq
@@ -84,8 +90,7 @@ async def test_three_daemons_writing_at_once_agree(daemons: list[Store]) -> None
     await asyncio.gather(*[work(store, number) for number, store in enumerate(daemons)])
     last = await daemons[0].last_seq(BOB)
     for seen in told:
-        while not seen or seen[-1] < last:
-            await asyncio.sleep(0.01)
+        await _eventually(lambda seen=seen: bool(seen) and seen[-1] == last)
         assert seen == list(range(2, last + 1))
     rows = [{uid: (row.flags, row.mod_seq) for uid, row in state.rows.items()} for state in states]
     assert rows[0] == rows[1] == rows[2]
@@ -118,8 +123,7 @@ async def test_a_cut_log_makes_the_others_read_their_mailboxes_anew(daemons: lis
         cut_changes(tx, 1, keep=0, older_than=0)  # type: ignore[arg-type]
 
     await here.database.write(work)
-    while state.uids != [1, 2]:
-        await asyncio.sleep(0.01)
+    await _eventually(lambda: state.uids == [1, 2])
 
 
 async def test_an_account_removed_elsewhere_is_gone_here(daemons: list[Store]) -> None:
@@ -127,8 +131,7 @@ async def test_an_account_removed_elsewhere_is_gone_here(daemons: list[Store]) -
     await here.deliver([to_bob()], letter())
     state = await there.open_mailbox(BOB, "INBOX")
     await here.delete_account(BOB)
-    while not state.removed:
-        await asyncio.sleep(0.01)
+    await _eventually(lambda: state.removed)
 
 
 async def test_a_maildrop_is_locked_for_all_daemons(daemons: list[Store]) -> None:
