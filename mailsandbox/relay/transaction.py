@@ -218,6 +218,9 @@ class Transaction:
                     self._due.append(_Expected(Stage.END))
         else:
             self._data_failed = True
+            if _done(answer):
+                # RFC 5321 §4.3.2: DATA has no 2yz; nothing was sent, so nothing was taken.
+                answer = reply(451, "4.5.0", f"the server answered DATA with {answer.code}")
             self._settle_accepted(answer)
 
     def _on_chunk(self, answer: Reply) -> None:

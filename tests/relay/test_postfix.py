@@ -1,4 +1,4 @@
-"""A real Postfix as next hop, which relays to a hop of ours: what we say is understood, and nothing is lost on the way."""
+"""A real Postfix as next hop, which relays to a hop of ours: what we say is understood, and nothing is lost."""
 
 import asyncio
 import os
