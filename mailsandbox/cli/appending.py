@@ -28,7 +28,11 @@ class Appender:
         try:
             self._socket = socket.create_connection(place, timeout=_TIMEOUT)
         except OSError as error:
-            raise click.ClickException(f"IMAP at {place[0]}:{place[1]}: {error.strerror or error}") from None
+            where = f"{place[0]}:{place[1]}"
+            raise click.ClickException(
+                f"no IMAP server answers at {where} ({error.strerror or error}); start one with `mailsandbox serve`,"
+                " or name it with --url or --ready-file"
+            ) from None
         self._file = self._socket.makefile("rb")
         try:
             self._line()

@@ -7,6 +7,8 @@ import click
 from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import note, say_json
+from mailsandbox.cli.progress import share_bar
+from mailsandbox.cli.watch import MODELS, known_models
 
 
 @click.command()
@@ -20,14 +22,15 @@ from mailsandbox.cli.printing import note, say_json
 @json_option
 def command(via: tuple[str, ...], rate: float, seconds: float, interval: float, seed: int, as_json: bool) -> int:
     """Send the same messages to a reader of every delivery model, and compare latency, requests and octets."""
-    from mailsandbox.cli.watch import known_models
-
-    models = known_models(via)
+    models = known_models(via, of=MODELS[1:])  # SMTP ends at the server, there is nothing to poll
     from mailsandbox.lab.compare import run_compare
 
     if not as_json:
         note(f"sending for {seconds:g} s at {rate:g} messages per second ...")
-    result = asyncio.run(run_compare(models, rate=rate, seconds=seconds, seed=seed, interval=interval))
+    with share_bar("comparing", off=as_json) as progress:
+        result = asyncio.run(
+            run_compare(models, rate=rate, seconds=seconds, seed=seed, interval=interval, progress=progress)
+        )
     if as_json:
         say_json(result)
     else:

@@ -7,6 +7,7 @@ import click
 from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import note, say_json
+from mailsandbox.cli.watch import known_models
 
 
 @click.command()
@@ -21,12 +22,12 @@ def command(via: tuple[str, ...], interval: float, as_json: bool) -> int:
     The table shows for each delivery model who opened the connection, how long after the commit the client had the
     message, and what that cost in requests and octets. Exit code 0 only if every model delivered.
     """
-    from mailsandbox.cli.watch import known_models
-
     models = known_models(via)
     from mailsandbox.lab.demo import run_demo
 
-    result = asyncio.run(run_demo(interval=interval, models=models, progress=None if as_json else note))
+    if not as_json:
+        note("two mail servers start, a message goes from alpha to beta ...")
+    result = asyncio.run(run_demo(interval=interval, models=models))
     if as_json:
         say_json(result)
     else:

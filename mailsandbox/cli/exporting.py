@@ -11,7 +11,7 @@ import click
 from mailsandbox.cli.archives import FORMATS, Kept, Writer
 from mailsandbox.cli.daemon import Daemon, Refused, daemon
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import octets, say, say_json
+from mailsandbox.cli.printing import many, octets, say, say_json
 from mailsandbox.cli.progress import tracked
 
 _BY_SUFFIX = {".mbox": "mbox", ".zip": "zip"}
@@ -56,7 +56,7 @@ def command(
     if as_json:
         say_json({"exported": count, "octets": size, "path": str(path), "format": chosen})
     else:
-        say(f"{count} message{'' if count == 1 else 's'}, {octets(size)}, written to {path} ({chosen})")
+        say(f"{many(count, 'message')}, {octets(size)}, written to {path} ({chosen})")
 
 
 def _rows(found: Daemon, account: str, mailbox: str) -> list[dict[str, Any]]:  # Any: JSON

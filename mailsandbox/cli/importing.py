@@ -7,7 +7,7 @@ import click
 from mailsandbox.cli.archives import FORMATS, read_archive
 from mailsandbox.cli.daemon import find_daemon
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import note, say, say_json
+from mailsandbox.cli.printing import many, note, say, say_json
 from mailsandbox.cli.progress import tracked
 
 
@@ -59,6 +59,6 @@ def command(
         say_json({"imported": counts, "octets": octets})
         return
     for whose, count in counts.items():
-        say(f"{count} message{'' if count == 1 else 's'} imported into {whose}")
+        say(f"{many(count, 'message')} imported into {whose}")
     if not counts:
         note("there was no message in it")

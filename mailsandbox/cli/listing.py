@@ -8,7 +8,7 @@ import click
 
 from mailsandbox.cli.daemon import Daemon, daemon
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import clock_time, note, octets, say, say_json, table
+from mailsandbox.cli.printing import note, octets, say, say_json, short_time, table
 
 _PAGE = 1000
 
@@ -56,7 +56,7 @@ def command(
             [
                 [
                     row["id"],
-                    clock_time(row["received_at"]),
+                    short_time(row["received_at"]),
                     row["from"],
                     row["account"],
                     _subject(row),
@@ -65,6 +65,7 @@ def command(
                 for row in rows
             ],
             right=(5,),
+            fixed=(0, 1, 5),
             whole=whole,
         )
     )

@@ -58,24 +58,42 @@ def terminal_width() -> int:
 
 
 def table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), whole: bool = False
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[int] = (),
+    fixed: Sequence[int] = (),
+    whole: bool = False,
 ) -> str:
     """Rows under headings, two blanks between columns. Too wide for the terminal: the widest columns are cut.
 
-    `right`: columns to align right. `whole`: cut nothing.
+    `right`: columns to align right. `fixed`: columns to cut only when all others are as narrow as can be. `whole`: cut
+    nothing.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max([width_of(heading), *(width_of(row[at]) for row in cells)]) for at, heading in enumerate(headings)]
-    room = terminal_width() - 2 * (len(headings) - 1)
-    while not whole and sum(widths) > room and max(widths) > _MIN_COLUMN:
-        # Take from the widest what is too much, but not below the second widest.
-        widest = widths.index(max(widths))
-        others = [width for at, width in enumerate(widths) if at != widest]
-        floor = max([_MIN_COLUMN, *(width for width in others if width < widths[widest])])
-        widths[widest] = max(floor - (floor == widths[widest]), widths[widest] - (sum(widths) - room), _MIN_COLUMN)
+    if not whole:
+        room = terminal_width() - 2 * (len(headings) - 1)
+        for group in ([at for at in range(len(widths)) if at not in fixed], list(range(len(widths)))):
+            _shrink(widths, group, room)
     lines = [_line(headings, widths, right)]
     lines.extend(_line(row, widths, right) for row in cells)
     return "\n".join(lines)
+
+
+def _shrink(widths: list[int], group: Sequence[int], room: int) -> None:
+    """Make the columns of `group` narrower, the widest first, until all fit or none can be."""
+    while group and sum(widths) > room:
+        widest = max(group, key=lambda at: widths[at])
+        if widths[widest] <= _MIN_COLUMN:
+            return
+        # Down to the next widest at once, but no further than is needed.
+        next_widest = max((widths[at] for at in group if widths[at] < widths[widest]), default=_MIN_COLUMN)
+        floor = max(next_widest, _MIN_COLUMN)
+        same = [at for at in group if widths[at] == widths[widest]]
+        give = min(widths[widest] - floor, -(-(sum(widths) - room) // len(same)))
+        for at in same:
+            widths[at] -= max(give, 1)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
@@ -134,6 +152,18 @@ def clock_time(moment: str | float) -> str:
     else:
         at = datetime.fromtimestamp(moment).astimezone()
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def short_time(moment: str) -> str:
+    """ "03:04:22" for today, else "2026-11-20 03:04", of RFC 3339."""
+    shown = clock_time(moment)
+    today = datetime.now().astimezone().strftime("%Y-%m-%d ")
+    return shown.removeprefix(today) if shown.startswith(today) else shown[:16]
+
+
+def many(count: int, word: str) -> str:
+    """ "1 message", "2 messages"."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def milliseconds(seconds: float) -> str:

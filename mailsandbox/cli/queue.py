@@ -7,7 +7,7 @@ import click
 
 from mailsandbox.cli.daemon import daemon
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import clean, clock_time, note, octets, say, say_json
+from mailsandbox.cli.printing import clean, clock_time, many, note, octets, say, say_json
 
 
 class _ListByDefault(click.Group):
@@ -44,14 +44,13 @@ def show_queue(site: str, as_json: bool, ready_file: Path | None, url: str | Non
             f"  from {sender}{held}"
         )
         for row in item["recipients"]:
-            tries = f"{row['attempts']} attempt{'' if row['attempts'] == 1 else 's'}"
+            tries = many(row["attempts"], "attempt")
             due = f", next {clock_time(row['next_attempt'])}" if row["status"] == "waiting" and not item["held"] else ""
             say(f"    {clean(row['address'])}: {row['status']}, {tries}{due}")
             if row["attempts"]:
                 by = f"{clean(row['remote'])} said: " if row["remote"] else ""
                 say(f"        {by}{clean(row['reply'])}")
-    count = len(items)
-    note(f"{count} message{'' if count == 1 else 's'} in the queue" if count else "the queue is empty")
+    note(f"{many(len(items), 'message')} in the queue" if items else "the queue is empty")
 
 
 @command.command()
@@ -65,8 +64,7 @@ def run(site: str, as_json: bool, ready_file: Path | None, url: str | None) -> N
     if as_json:
         say_json(answer)
     else:
-        count = answer["recipients"]
-        say(f"{count} recipient{'' if count == 1 else 's'} tried now")
+        say(f"{many(answer['recipients'], 'recipient')} tried now")
 
 
 def _item_command(name: str, summary: str, done: str) -> click.Command:

@@ -27,6 +27,8 @@ EX_DATAERR: Final = 65
 EX_UNAVAILABLE: Final = 69
 EX_TEMPFAIL: Final = 75
 
+_TICK: Final = 0.2  # seconds
+_LAST_REPLIES: Final = 2.0  # seconds
 DOMAIN: Final = "alpha.test"  # of addresses without one, as a machine's own mail server completes them
 # Options of Sendmail and Postfix that take a value, in the same word or the next; the others are single letters.
 _WITH_VALUE: Final = frozenset("ABCDFfhLNOopRrVX")
@@ -314,19 +316,33 @@ def _speak_smtp(host: str, port: int) -> int:
         connection = socket.create_connection((host, port), timeout=10)
     except OSError as error:
         raise NoDaemon(f"{host}:{port}: {error.strerror or error}") from None
-    connection.settimeout(None)
-    threading.Thread(target=_pass_on, args=(connection,), daemon=True).start()
+    silent = threading.Event()  # the program has said all
+    passing = threading.Thread(target=_pass_on, args=(connection, silent), daemon=True)
     with connection:
-        while octets := connection.recv(65_536):
+        patience = _LAST_REPLIES
+        while patience > 0:
+            try:
+                octets = connection.recv(65_536)
+            except TimeoutError:
+                # A program that goes without QUIT: the server gets a moment for its last replies.
+                patience -= _TICK if silent.is_set() else 0
+                continue
+            except OSError as error:
+                raise NoDaemon(f"{host}:{port}: {error.strerror or error}") from None
+            if not octets:
+                break
             sys.stdout.buffer.write(octets)
             sys.stdout.buffer.flush()
+            if passing.ident is None:
+                connection.settimeout(_TICK)
+                passing.start()  # RFC 5321 §4.3.1: nobody speaks before the greeting
     return EX_OK
 
 
-def _pass_on(connection: socket.socket) -> None:
+def _pass_on(connection: socket.socket, silent: threading.Event) -> None:
     try:
         while octets := os.read(sys.stdin.fileno(), 65_536):
             connection.sendall(octets)
-        connection.shutdown(socket.SHUT_WR)
     except OSError:
         pass  # the server closed; the reading side sees it
+    silent.set()

@@ -7,7 +7,7 @@ import click
 from mailsandbox.cli.daemon import daemon
 from mailsandbox.cli.journey import transcript_lines
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, table
+from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, short_time, table
 
 
 @click.command()
@@ -57,7 +57,7 @@ def command(
                 [
                     [
                         row["id"],
-                        clock_time(row["started_at"]),
+                        short_time(row["started_at"]),
                         row["service"],
                         row["peer"],
                         row["account"],
@@ -65,6 +65,7 @@ def command(
                     ]
                     for row in answer["sessions"]
                 ],
+                fixed=(0, 1, 5),
             )
         )
     else:

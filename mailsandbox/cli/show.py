@@ -69,6 +69,6 @@ def _tree(part: dict[str, Any], depth: int = 0) -> Iterator[str]:  # Any: JSON
     if part.get("filename"):
         words.append(f'"{part["filename"]}"')
     number = part["number"] or "-"
-    yield clean(f"{'  ' * depth}{number:<{6 - min(depth, 2) * 2}}{', '.join(words)}, {octets(part['octets'])}")
+    yield clean(f"{'  ' * depth}{number:<3} {', '.join(words)}, {octets(part['octets'])}")
     for child in part.get("parts", []):
         yield from _tree(child, depth + 1)

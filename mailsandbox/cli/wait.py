@@ -8,7 +8,7 @@ import click
 from mailsandbox.cli.daemon import Refused, daemon
 from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, table
+from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, short_time
 
 _TIMED_OUT: Final = 408
 _SLICE: Final = 240.0  # seconds of one request; the daemon and proxies bound how long one may take
@@ -88,8 +88,7 @@ def _missed(refused: Refused, timeout: float, *, as_json: bool) -> None:
         note("nothing came that was like it")
         return
     note("the nearest misses:")
-    rows = [
-        [row["id"], clock_time(row["received_at"]), row["account"], row["subject"], "; ".join(row["differs"])]
-        for row in misses
-    ]
-    note(table(["ID", "RECEIVED", "ACCOUNT", "SUBJECT", "WHAT DID NOT FIT"], rows))
+    for row in misses:
+        note(f"  {row['id']}  {short_time(row['received_at'])}  {clean(row['account'])}: {clean(row['subject'])}")
+        for why in row["differs"]:
+            note(f"       {clean(why)}")

@@ -12,7 +12,7 @@ import click
 from mailsandbox.cli.daemon import find_daemon
 from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import clean, note, octets, say, say_json_line
+from mailsandbox.cli.printing import clean, many, note, octets, say, say_json_line
 
 if TYPE_CHECKING:
     from mailsandbox.lab.watcher import Notice, Watcher
@@ -107,14 +107,15 @@ def _cost(watching: "Watcher", *, as_json: bool) -> None:
         return
     counted = watching.counters
     note(
-        f"{counted.connections} connections, {counted.requests} requests, {counted.empty_answers} empty answers,"
+        f"{many(counted.connections, 'connection')}, {many(counted.requests, 'request')},"
+        f" {many(counted.empty_answers, 'empty answer')},"
         f" {octets(counted.octets_out)} sent, {octets(counted.octets_in)} received"
     )
 
 
-def known_models(names: Sequence[str]) -> tuple[str, ...] | None:
-    """The models that were named; None for all. Raises click.BadParameter."""
+def known_models(names: Sequence[str], *, of: Sequence[str] = MODELS) -> Sequence[str]:
+    """The models that were named; all without any. Raises click.BadParameter."""
     for name in names:
-        if name not in MODELS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(MODELS)}", param_hint="--via")
-    return tuple(names) or None
+        if name not in of:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(of)}", param_hint="--via")
+    return tuple(names) or of

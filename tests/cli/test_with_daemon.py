@@ -1,0 +1,252 @@
+"""The commands against a real daemon, as a user has them in a terminal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailsandbox.cli.watch import MODELS
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\xff"
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILSANDBOX_")}
+    return kept | {"COLUMNS": "80"} | more
+
+
+def started(ready_file: Path, *options: str) -> subprocess.Popen[str]:
+    """A daemon that has said that it is ready."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mailsandbox",
+            "serve",
+            "--ephemeral",
+            "--ready-file",
+            str(ready_file),
+            "--json",
+            *options,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith('{"pid":'), "the daemon did not start"
+    return process
+
+
+def stopped(process: subprocess.Popen[str]) -> int:
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(10)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+@pytest.fixture(scope="module")
+def ready_file(tmp_path_factory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("daemon") / "ready.json"
+    process = started(path)
+    yield path
+    stopped(process)
+
+
+@pytest.fixture
+def daemon(ready_file, monkeypatch) -> Path:
+    """The commands find it by the environment."""
+    monkeypatch.setenv("MAILSANDBOX_READY_FILE", str(ready_file))
+    return ready_file
+
+
+def test_the_ready_file_names_every_service_and_is_gone_after_sigterm(tmp_path):
+    path = tmp_path / "ready.json"
+    process = started(path)
+    ready = json.loads(path.read_text())
+    assert ready["version"] == 1
+    assert ready["pid"] == process.pid
+    assert {"alpha.smtp", "alpha.submission", "alpha.submissions", "beta.smtp", "pop3", "imap", "http"} <= set(
+        ready["services"]
+    )
+    assert stopped(process) == 0
+    assert not path.exists()
+
+
+def test_a_port_in_use_is_a_sentence_and_exit_code_one(daemon, run, tmp_path):
+    taken = json.loads(daemon.read_text())["services"]["imap"].rpartition(":")[2]
+    config = tmp_path / "taken.toml"
+    config.write_text(f"[access]\nimap = {taken}\n")
+    ran = run("serve", "--config", config, "--ready-file", tmp_path / "r.json")
+    assert ran.code == 1
+    assert taken in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_message_is_sent_awaited_listed_shown_and_its_journey_told(daemon, run, tmp_path):
+    (tmp_path / "plage.png").write_bytes(PNG)
+    sent = run("send", "--to", "ann@beta.test", "--subject", "Été à la plage", "--text", "déjà vu",
+               "--attach", tmp_path / "plage.png", "--json")  # fmt: skip
+    assert sent.code == 0
+    (came,) = run("wait", "ann@beta.test", "--subject", "plage$", "--timeout", "10", "--json").json["messages"]
+    assert "Été à la plage [1 attached]" in run("list", "ann@beta.test", "--whole").out
+    assert max(map(len, run("list", "ann@beta.test").out.splitlines())) <= 80
+    assert "ann@beta.test" in run("list").out
+    shown = run("show", came["id"])
+    assert "Subject: Été à la plage" in shown.out
+    assert shown.out.endswith("déjà vu\n")
+    assert 'image/png, base64, attachment, "plage.png"' in shown.out
+    told = run("journey", sent.json["queue_id"])
+    assert told.out == run("journey", came["journey_id"] if "journey_id" in came else sent.json["queue_id"]).out
+    assert "1  ALPHA" in told.out
+    assert "2  BETA" in told.out
+    assert "   edit in part 1" in told.out
+    assert "delivered at +" in told.out
+    assert max(map(len, told.out.splitlines())) <= 80
+
+
+def test_raw_is_what_is_stored_and_a_part_is_decoded(daemon, run, tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    run("send", "--to", "raw@beta.test", "--subject", "x", "--attach", tmp_path / "a.png")
+    (came,) = run("wait", "raw@beta.test", "--json").json["messages"]
+    run("raw", came["id"], "-o", tmp_path / "whole")
+    octets = (tmp_path / "whole").read_bytes()
+    assert len(octets) == came["octets"]
+    assert octets.startswith(b"Return-Path: <alice@alpha.test>\r\n")
+    run("raw", came["id"], "--part", "2", "-o", tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == PNG
+
+
+def test_a_wait_in_vain_names_what_came_instead(daemon, run):
+    run("send", "--to", "vain@beta.test", "--subject", "Something else", "--text", "x")
+    run("wait", "vain@beta.test")
+    ran = run("wait", "vain@beta.test", "--subject", "Invoice", "--timeout", "0.2")
+    assert ran.code == 1
+    assert "Something else" in ran.err
+    assert "Invoice" in ran.err
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "smtp"])
+def test_a_message_is_watched_arriving_by_every_model(daemon, run, model):
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "mailsandbox", "watch", f"{model}@beta.test", "--via", model, "--count", "1",
+         "--interval", "0.05", "--timeout", "20"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(MAILSANDBOX_READY_FILE=str(daemon)),
+    )  # fmt: skip
+    assert watching.stderr is not None
+    assert watching.stderr.readline().startswith("watching by ")
+    run("send", "--to", f"{model}@beta.test", "--subject", "Hello watcher", "--text", "x")
+    out, err = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert "Hello watcher" in out
+    assert "1 connection" in err or "connections" in err
+
+
+def test_a_watch_that_saw_nothing_is_exit_code_one(daemon, run):
+    assert run("watch", "nobody@beta.test", "--via", "sse", "--timeout", "0.1").code == 1
+
+
+def test_sendmail_hands_over_and_speaks_smtp(daemon, run):
+    env = environment(MAILSANDBOX_READY_FILE=str(daemon))
+    sent = subprocess.run(
+        [sys.executable, "-m", "mailsandbox", "sendmail", "-t", "-i"],
+        input="To: cron@beta.test\nSubject: Cron\n\n.\nécrit\n", text=True, env=env, check=False, timeout=60,
+    )  # fmt: skip
+    assert sent.returncode == 0
+    (came,) = run("wait", "cron@beta.test", "--json").json["messages"]
+    assert run("show", came["id"]).out.endswith("\n.\nécrit\n")
+    spoken = subprocess.run(
+        [sys.executable, "-m", "mailsandbox", "sendmail", "-bs"],
+        input="EHLO x.test\r\nQUIT\r\n", capture_output=True, text=True, env=env, check=False, timeout=60,
+    )  # fmt: skip
+    assert spoken.stdout.startswith("220 ")
+    assert spoken.stdout.splitlines()[-1].startswith("221")
+
+
+@pytest.mark.parametrize("kind", ["zip", "mbox", "maildir", "eml"])
+def test_what_is_exported_can_be_imported_again(daemon, run, tmp_path, kind):
+    whose = f"{kind}@beta.test"
+    for subject in ("one", "From the second"):
+        run("send", "--to", whose, "--subject", subject, "--text", f"From {subject}\n\nlast")
+    run("wait", whose, "--count", "2")
+    path = tmp_path / "archive"
+    assert run("export", path, "--account", whose, "--format", kind).code == 0
+    target = path / whose if kind == "maildir" else path
+    back = run("import", target, "--account", f"again-{kind}@beta.test", "--json")
+    assert back.json["imported"] == {f"again-{kind}@beta.test": 2}
+
+    def contents(account: str) -> list[bytes]:
+        found = []
+        for row in run("list", account, "--json").json["messages"]:
+            run("raw", row["id"], "-o", tmp_path / "octets")
+            found.append((tmp_path / "octets").read_bytes())
+        return sorted(found)
+
+    assert contents(f"again-{kind}@beta.test") == contents(whose)
+
+
+def test_import_keeps_flags_dates_and_mailboxes(daemon, run, tmp_path):
+    path = tmp_path / "old.mbox"
+    path.write_bytes(b"From x@y.test Sat Nov 21 03:04:22 2026\nSubject: kept\nStatus: RO\nX-Status: F\n\nbody\n")
+    assert run("import", path, "--account", "kept@beta.test", "--mailbox", "Entwürfe/2026 & älter").code == 0
+    (row,) = run("list", "kept@beta.test", "--json").json["messages"]
+    assert row["mailbox"] == "Entwürfe/2026 & älter"
+    assert row["flags"] == ["\\Flagged", "\\Seen"]
+    assert row["received_at"].startswith("2026-11-21T03:04:22")
+
+
+def test_the_zip_of_everything_holds_journeys(daemon, run, tmp_path):
+    import zipfile
+
+    run("send", "--to", "zipped@beta.test", "--subject", "x", "--text", "x")
+    run("wait", "zipped@beta.test")
+    run("export", tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        rows = json.loads(archive.read("manifest.json"))["messages"]
+        (row,) = [row for row in rows if row["account"] == "zipped@beta.test"]
+        assert f"journeys/{row['journey']}.json" in archive.namelist()
+
+
+def test_the_queue_is_listed_held_released_and_emptied(daemon, run):
+    # Nobody listens at the domain's address, so the message stays in the queue.
+    assert run("queue").code == 0
+    assert run("queue", "run").code == 0
+    assert run("queue", "hold", "nosuchid").code == 1
+
+
+def test_connections_are_listed_with_their_transcripts(daemon, run):
+    run("send", "--to", "s@beta.test", "--text", "x")
+    rows = run("sessions", "--protocol", "smtp", "--json").json["sessions"]
+    assert rows
+    shown = run("sessions", rows[0]["id"])
+    assert " C " in shown.out
+    assert " S 220 " in shown.out
+
+
+def test_readyz_waits_for_a_daemon_that_is_about_to_start(run, tmp_path):
+    path = tmp_path / "late.json"
+    processes: list[subprocess.Popen[str]] = []
+    starting = threading.Thread(target=lambda: processes.append(started(path)))
+    starting.start()
+    ran = run("readyz", "--ready-file", path, "--timeout", "20")
+    starting.join()
+    stopped(processes[0])
+    assert ran.code == 0
+
+
+def test_a_daemon_with_a_data_directory_keeps_mail_over_a_restart(run, tmp_path):
+    path = tmp_path / "ready.json"
+    process = started(path, "--data", str(tmp_path / "data"))
+    run("send", "--to", "kept@beta.test", "--subject", "stays", "--text", "x", "--ready-file", path)
+    assert run("wait", "kept@beta.test", "--ready-file", path).code == 0
+    stopped(process)
+    process = started(path, "--data", str(tmp_path / "data"))
+    assert "stays" in run("list", "kept@beta.test", "--ready-file", path).out
+    stopped(process)
