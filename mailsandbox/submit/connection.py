@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiosmtpd.proxy_protocol import get_proxy
-from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, TLSSetupException
+from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, SMTP, TLSSetupException
 
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.faults import Action, Delay, Drop, Respond
@@ -111,7 +111,8 @@ class SmtpConnection(SmtpCommands):
         self._chunk = TakeChunk(0, last=False)
         self._chunk_left = 0
         self._heard = self._receiving_since = 0.0
-        self._eof = self._stopped_reading = self._stopped_writing = False
+        self._eof = self._stopped_reading = self._stopped_writing = self._muted = False
+        self._before_response = Reading.EARLY
         self._calls: Counter[str] = Counter()
         self._unknown = self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._mark = 0  # where in the transcript the last transaction ended
@@ -246,14 +247,14 @@ class SmtpConnection(SmtpCommands):
     async def _implicit_tls(self) -> bool:
         """RFC 8314 §3.3: TLS first. aiosmtpd's STARTTLS without its reply."""
         self._reading = Reading.WAITING
-        out, self._out = self._out, []
+        self._muted = True
         try:
-            await SmtpCommands.__mro__[1].smtp_STARTTLS(self, "")  # type: ignore[attr-defined]  # aiosmtpd's
+            await SMTP.smtp_STARTTLS(self, "")
         except TLSSetupException as error:
             self._tls_failed(error)
             return False
         finally:
-            self._out = out
+            self._muted = False
         return self.session.ssl is not None
 
     async def _greet(self) -> None:
@@ -617,6 +618,8 @@ class SmtpConnection(SmtpCommands):
 
     def say(self, answer: Reply) -> None:
         """Reply; sent with those before it when no more commands are here."""
+        if self._muted:
+            return
         code = answer.code
         if code >= 400:
             answer = self._count(answer)
@@ -660,13 +663,13 @@ class SmtpConnection(SmtpCommands):
         """Lines go to aiosmtpd's reader, or come back from there."""
         held = self._reader._buffer  # type: ignore[attr-defined]  # aiosmtpd empties it in the same way
         if expected:
-            self._reading = Reading.RESPONSE
+            self._before_response, self._reading = self._reading, Reading.RESPONSE
             if self._input:
                 self._reader.feed_data(bytes(self._input))
                 self._input.clear()
             return
         if self._reading is Reading.RESPONSE:
-            self._reading = Reading.WAITING
+            self._reading = self._before_response
         self._input += held
         held.clear()
         if self.conversation.client.helo:
@@ -711,18 +714,20 @@ class SmtpConnection(SmtpCommands):
         if self._outcome:
             self._reading = Reading.CLOSED
         self._input.clear()
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
 
     def _break(self, *, reset: bool) -> None:
         self._out.clear()
         self._reading = Reading.CLOSED
-        if self.transport is None:
+        # Under TLS, the connection itself. (uvloop's transports are no asyncio.Transport by type.)
+        below = cast(asyncio.Transport | None, self._original_transport or self.transport)
+        if below is None:
             return
-        raw = self.transport.get_extra_info("socket")
+        raw = below.get_extra_info("socket")
         if reset and raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        below.abort()
 
     def abort(self) -> None:
         """Break off without a word."""

@@ -3,7 +3,9 @@
 import re
 
 import pytest
-from player import Player, transcripts
+import uvloop
+from smtp_player import Player, transcripts
+from smtp_services import Services
 
 _SOURCE = re.compile(r"^# RFC (\d+) §([\d.]+)", re.MULTILINE)
 
@@ -17,6 +19,15 @@ def _case(path):
 @pytest.mark.parametrize("path", [_case(path) for path in transcripts()])
 async def test_the_conversation_goes_as_written(path, serve, client_tls):
     await Player(path.read_text(encoding="utf-8"), serve, client_tls).play()
+
+
+@pytest.mark.parametrize("path", transcripts(), ids=lambda path: path.stem)
+def test_the_conversation_goes_the_same_on_uvloop_as_the_daemon_runs(path, server_tls, client_tls):
+    async def play() -> None:
+        async with Services(server_tls) as serve:
+            await Player(path.read_text(encoding="utf-8"), serve, client_tls).play()
+
+    uvloop.run(play())
 
 
 def test_every_transcript_names_its_source():

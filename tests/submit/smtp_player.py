@@ -1,14 +1,14 @@
 """Plays wire transcripts against a listener.
 
-    # comment
-    ! listener kind=lmtp mode=strict      settings of the listener, before anything else
-    C: EHLO client.test                   a line that the client sends; lines without a reply between go in one segment
-    S: 250 2.1.0 Sender ok                a line that must come; "*" at its end stands for any rest
-    ! send "a\\r\\n"                        octets exactly so, with Python's escapes
-    ! tls | eof | closed | connect        TLS handshake; end of the client's side; the server closed; a new connection
-    ! clock 300                           the manual clock moves on
-    ! ehlo                                the whole reply to EHLO, whatever it offers
-    ! accepted 1 | message "..."          so many messages have been accepted; the last one's content
+# comment
+! listener kind=lmtp mode=strict      settings of the listener, before anything else
+C: EHLO client.test                   a line that the client sends; lines without a reply between go in one segment
+S: 250 2.1.0 Sender ok                a line that must come; "*" at its end stands for any rest
+! send "a\\r\\n"                        octets exactly so, with Python's escapes
+! tls | eof | closed | connect        TLS handshake; end of the client's side; the server closed; a new connection
+! clock 300                           the manual clock moves on
+! ehlo                                the whole reply to EHLO, whatever it offers
+! accepted 1 | message "..."          so many messages have been accepted; the last one's content
 """
 
 import ast
@@ -69,9 +69,7 @@ class Player:
             case "send":
                 self.writer.write(_octets(ast.literal_eval(rest)))
             case "tls":
-                await asyncio.wait_for(
-                    self.writer.start_tls(self.client_tls, server_hostname="localhost"), DEADLINE
-                )
+                await asyncio.wait_for(self.writer.start_tls(self.client_tls, server_hostname="localhost"), DEADLINE)
             case "eof":
                 self.writer.write_eof()
             case "closed":
