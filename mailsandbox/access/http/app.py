@@ -63,7 +63,9 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 def application(context: HttpContext) -> ASGIApp:
     """The routes behind the gate."""
     refusals = dict.fromkeys((Problem, HTTPException, MailsandboxError, Exception), refuse)
-    return Gate(Starlette(routes=_routes(context), exception_handlers=refusals), context)
+    app = Starlette(routes=_routes(context), exception_handlers=refusals)
+    app.router.redirect_slashes = False  # /v1/messages/ is nothing; a redirect would hide the caller's mistake
+    return Gate(app, context)
 
 
 def _routes(context: HttpContext) -> list[BaseRoute]:

@@ -1,6 +1,8 @@
 """The transport below a request, for the one thing ASGI has no word for: breaking it off."""
 
 import asyncio
+import socket
+import struct
 
 from starlette.types import Scope
 
@@ -13,8 +15,13 @@ def transport_of(scope: Scope) -> asyncio.Transport | None:
     return transport if isinstance(transport, asyncio.Transport) or hasattr(transport, "abort") else None
 
 
-def abort(scope: Scope) -> None:
-    """Close the connection at once, dropping what is not sent."""
+def abort(scope: Scope, *, reset: bool = False) -> None:
+    """Close the connection at once, dropping what is not sent; `reset`: by RST instead of FIN."""
     transport = transport_of(scope)
-    if transport is not None:
-        transport.abort()
+    if transport is None:
+        return
+    handle = transport.get_extra_info("socket")
+    if reset and handle is not None:
+        # socket(7): a linger time of zero makes close() send RST.
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -51,11 +51,10 @@ class Gate:
                 refusal = problem
         if refusal is None:
             await self._app(scope, receive, outgoing)
-        elif scope["type"] == "websocket":
-            await receive()  # websocket.connect
-            await refusal.response()(scope, receive, _denying(outgoing))
-        else:
-            await refusal.response()(scope, receive, outgoing)
+            return
+        if scope["type"] == "websocket":
+            await receive()  # websocket.connect; the answer to the handshake is then an HTTP one
+        await refusal.response()(scope, receive, outgoing)
 
     def _refusal(self, headers: dict[bytes, str], origin: str) -> Problem | None:
         host = headers.get(b"host", "")
@@ -79,8 +78,8 @@ class Gate:
             case Respond(code, text):
                 status = code if 400 <= code <= 599 else 503
                 raise Problem(status, text or "a scripted fault", "scripted-fault")
-            case Drop():
-                abort(scope)
+            case Drop(reset):
+                abort(scope, reset=reset)
                 while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
                     pass
                 raise _BrokenOff
@@ -179,12 +178,3 @@ def _preflight(headers: dict[bytes, str]) -> Response:
         if wanted:
             fields["Access-Control-Allow-Headers"] = wanted
     return Response(status_code=204, headers=fields)
-
-
-def _denying(send: Send) -> Send:
-    """An HTTP answer to a WebSocket handshake (ASGI extension websocket.http.response)."""
-
-    async def denying(message: Message) -> None:
-        await send({**message, "type": "websocket." + message["type"]})
-
-    return denying

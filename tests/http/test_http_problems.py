@@ -1,0 +1,127 @@
+"""Every refusal is a problem document."""
+
+import asyncio
+
+import pytest
+
+from mailsandbox import errors
+from mailsandbox.access.http.problems import Problem, problem_of
+
+
+def every_error(kind=errors.MailsandboxError):
+    for each in kind.__subclasses__():
+        yield each
+        yield from every_error(each)
+
+
+@pytest.mark.rfc(9457, "3.1")
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/", "/v1/nothing", "/v1/messages/", "/v1/accounts//changes"])
+async def test_a_path_that_leads_nowhere_is_404(house, path):
+    answer = await house.client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert (document["type"], document["title"], document["status"]) == ("about:blank", "Not Found", 404)
+    assert "/openapi.json" in document["detail"]
+
+
+@pytest.mark.rfc(9110, "15.5.6")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/messages", {"GET", "HEAD", "DELETE"}),
+        ("GET", "/v1/send", {"POST"}),
+        ("POST", "/v1/messages/1-1/raw", {"GET", "HEAD"}),
+        ("PATCH", "/v1/faults", {"GET", "HEAD", "POST", "DELETE"}),
+        ("TRACE", "/v1/clock", {"GET", "HEAD"}),
+        ("BREW", "/v1/clock", {"GET", "HEAD"}),
+    ],
+)
+async def test_a_wrong_method_is_405_and_names_the_right_ones(house, method, path, allowed):
+    answer = await house.client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize("kind", list(every_error()))
+def test_every_error_of_the_lower_layers_has_a_status(kind):
+    problem = problem_of(kind("what happened"))
+    assert problem.detail == "what happened"
+    document = problem.document()
+    assert list(document)[:4] == ["type", "title", "status", "detail"]
+    assert 400 <= document["status"] < 600
+    if issubclass(kind, errors.StoreError) and kind is not errors.StoreError:
+        assert document["status"] != 500
+
+
+def test_the_table_is_exact():
+    table = {
+        errors.NoSuchAccount: 404,
+        errors.NoSuchMailbox: 404,
+        errors.NoSuchMessage: 404,
+        errors.NoSuchQueueItem: 404,
+        errors.MailboxExists: 409,
+        errors.MaildropInUse: 409,
+        errors.Conflict: 409,
+        errors.TooLarge: 413,
+        errors.BadMailboxName: 422,
+        errors.OverQuota: 507,
+        errors.StoreFull: 507,
+        errors.StoreUnavailable: 503,
+    }
+    assert {kind: problem_of(kind()).status for kind in table} == table
+
+
+def test_what_can_be_tried_again_says_when():
+    assert problem_of(errors.StoreUnavailable()).headers == {"Retry-After": "1"}
+
+
+async def test_a_defect_of_ours_is_500_and_tells_nothing_but_is_logged(house, monkeypatch, caplog):
+    async def broken():
+        raise RuntimeError("the secret is 42")
+
+    monkeypatch.setattr(house.store, "accounts", broken)
+    answer = await house.client.get("/v1/accounts")
+    assert answer.status_code == 500
+    assert "42" not in answer.text
+    assert "the secret is 42" in caplog.text
+
+
+async def test_a_store_that_cannot_be_read_is_503(house, monkeypatch):
+    async def broken():
+        raise errors.StoreUnavailable("the disk is gone")
+
+    monkeypatch.setattr(house.store, "accounts", broken)
+    answer = await house.client.get("/v1/accounts")
+    assert (answer.status_code, answer.json()["title"]) == (503, "Store unavailable")
+    assert (await house.client.get("/readyz")).status_code == 503
+
+
+def test_extension_members_follow_the_standard_ones():
+    document = Problem(422, "no", "wrong-value", {"errors": []}).document()
+    assert list(document) == ["type", "title", "status", "detail", "errors"]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",  # RFC 9112 §3.2: Host is required
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n bad\r\n: x\r\n\r\n",
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),  # a TLS client
+        b"\x00" * 70_000,
+    ],
+)
+@pytest.mark.rfc(9112, "3")
+async def test_garbage_is_answered_with_400_and_the_server_goes_on(house, octets):
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    writer.write(octets)
+    try:
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    except ConnectionResetError:
+        pass  # it had more to say than we wanted to hear
+    writer.close()
+    assert (await house.client.get("/livez")).status_code == 200
