@@ -50,6 +50,7 @@ class ImapProtocol(TwistedProtocol):
         self._tasks = tasks
         self._output: list[bytes] = []
         self._gathered = 0
+        self._handed = 0  # octets given to the transport since it was last waited for
         self._flushing = False
         self._lost = False
         self._session: Session
@@ -150,15 +151,19 @@ class ImapProtocol(TwistedProtocol):
         if self._output:
             octets = self._output[0] if len(self._output) == 1 else b"".join(self._output)
             self._output.clear()
+            self._handed += self._gathered
             self._gathered = 0
             if not self._lost:
                 self.transport.write(octets)
 
     async def drained(self) -> None:
         """Wait for a client that does not read. Raises ConnectionError when it is gone."""
-        self.flush()
         if self._lost:
             raise ConnectionResetError("the client is gone")
+        if self._handed + self._gathered < FLUSH_OCTETS:
+            return  # too little to matter: small answers stay together in one write
+        self.flush()
+        self._handed = 0
         await self.transport.drained()
 
     def start_tls(self) -> None:

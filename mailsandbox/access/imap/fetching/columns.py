@@ -35,6 +35,11 @@ class Batch:
             self._parts = [unpack_parts(packed) for packed in self.columns["parts"]]
         return self._parts
 
+    @property
+    def traces(self) -> list[int]:
+        """How many octets of trace fields stand before each content."""
+        return [len(octets) - size for octets, size in zip(self.contents, self.columns["size"], strict=True)]
+
 
 Values = Callable[[Batch], Sequence[object]]
 
@@ -102,7 +107,7 @@ def column(attribute: Attribute) -> Column:
             return Column(
                 _escaped(label) + b" %b",
                 lambda batch: _binaries(batch, part, partial),
-                ("parts", "trace_octets"),
+                ("parts", "size"),
                 contents=True,
                 sets_seen=not peek,
             )
@@ -110,7 +115,7 @@ def column(attribute: Attribute) -> Column:
             return Column(
                 b"BINARY.SIZE[%b] %%d" % part.encode(),
                 lambda batch: _binary_sizes(batch, part),
-                ("parts", "trace_octets"),
+                ("parts", "size"),
                 contents=True,
             )
 
@@ -124,7 +129,7 @@ def _body(wanted: Body) -> Column:
         # The header alone is read without the body.
         return Column(template, lambda batch: _headers(batch, wanted), ("header",), sets_seen=sets_seen)
     return Column(
-        template, lambda batch: _sections(batch, wanted), ("parts", "trace_octets"), contents=True, sets_seen=sets_seen
+        template, lambda batch: _sections(batch, wanted), ("parts", "size"), contents=True, sets_seen=sets_seen
     )
 
 
@@ -134,19 +139,20 @@ def _escaped(label: bytes) -> bytes:
 
 def _whole(batch: Batch, partial: tuple[int, int] | None) -> list[bytes]:
     if partial is None:
-        return [literal(sections.without_nul(octets)) for octets in batch.contents]
+        return [literal(octets if b"\0" not in octets else sections.without_nul(octets)) for octets in batch.contents]
     return [literal(sections.without_nul(sections.cut(octets, partial))) for octets in batch.contents]
 
 
 def _headers(batch: Batch, wanted: Body) -> list[bytes]:
-    fields, partial = sections.header_fields, wanted.partial
-    found = [fields(header, wanted) for header in batch.columns["header"]]
-    return [literal(sections.without_nul(sections.cut(octets, partial))) for octets in found]
+    found = sections.of_headers(batch.columns["header"], wanted)
+    if wanted.partial is not None:
+        found = [sections.cut(octets, wanted.partial) for octets in found]
+    return [literal(octets if b"\0" not in octets else sections.without_nul(octets)) for octets in found]
 
 
 def _sections(batch: Batch, wanted: Body) -> list[bytes]:
     values = []
-    for octets, parts, trace in zip(batch.contents, batch.parts, batch.columns["trace_octets"], strict=True):
+    for octets, parts, trace in zip(batch.contents, batch.parts, batch.traces, strict=True):
         found = sections.section(octets, parts, trace, wanted)
         values.append(b"NIL" if found is None else literal(sections.without_nul(sections.cut(found, wanted.partial))))
     return values
@@ -154,7 +160,7 @@ def _sections(batch: Batch, wanted: Body) -> list[bytes]:
 
 def _binaries(batch: Batch, number: str, partial: tuple[int, int] | None) -> list[bytes]:
     values = []
-    for octets, parts, trace in zip(batch.contents, batch.parts, batch.columns["trace_octets"], strict=True):
+    for octets, parts, trace in zip(batch.contents, batch.parts, batch.traces, strict=True):
         found = sections.binary(octets, parts, trace, number)
         if found is None:
             values.append(b"NIL")
@@ -168,5 +174,5 @@ def _binaries(batch: Batch, number: str, partial: tuple[int, int] | None) -> lis
 def _binary_sizes(batch: Batch, number: str) -> list[int]:
     return [
         len(sections.binary(octets, parts, trace, number) or b"")
-        for octets, parts, trace in zip(batch.contents, batch.parts, batch.columns["trace_octets"], strict=True)
+        for octets, parts, trace in zip(batch.contents, batch.parts, batch.traces, strict=True)
     ]

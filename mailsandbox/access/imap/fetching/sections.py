@@ -71,6 +71,14 @@ def header_fields(header: bytes, wanted: Body) -> bytes:
     return b"".join(kept) + b"\r\n"
 
 
+def of_headers(headers: Sequence[bytes], wanted: Body) -> list[bytes]:
+    """`header_fields` for many messages: the way most clients list a mailbox."""
+    if wanted.text != "HEADER.FIELDS":
+        return [header_fields(header, wanted) for header in headers]
+    findall = _selector(wanted.fields).findall
+    return [b"".join(findall(header)) + b"\r\n" for header in headers]
+
+
 @lru_cache(maxsize=256)
 def _selector(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
     alternatives = b"|".join(re.escape(name) for name in names)
