@@ -123,7 +123,7 @@ async def test_a_long_poll_for_one_type_sleeps_through_the_others(house):
 
 
 async def test_a_long_poller_that_leaves_is_not_waited_for(house):
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    _reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
     writer.write(f"GET {LOG} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=300\r\n\r\n".encode())
     while not house.context.counts.readers["long-poll"]:
         await asyncio.sleep(0)

@@ -107,8 +107,8 @@ async def test_a_message_outside_the_protocol_is_named_and_closes_with_1008(hous
 @pytest.mark.rfc(6455, "7.4.1")
 async def test_an_overlong_message_closes_with_1009(house):
     async with socket(house) as link:
+        await link.send("x" * 100_000)
         with pytest.raises(ConnectionClosed) as closed:
-            await link.send("x" * 100_000)
             await link.recv()
         assert closed.value.rcvd.code == 1009
 

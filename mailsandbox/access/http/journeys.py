@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mailsandbox.access.http import shapes
 from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.endpoints import Endpoint
 from mailsandbox.access.http.messages import stored_message
@@ -30,7 +31,7 @@ async def _answer(context: HttpContext, any_id: str) -> Response:
     if found is None:
         raise Problem(404, f"no journey has the id {any_id!r}", "no-such-journey")
     view = assemble(found, await context.ledger.events(found))
-    return Json({"id": view.id, "state": view.state, "findings": view.findings, "hops": view.hops})
+    return Json(shapes.JourneyView(id=view.id, state=view.state, findings=view.findings, hops=view.hops))
 
 
 ENDPOINTS = (
@@ -39,7 +40,7 @@ ENDPOINTS = (
         "/v1/journeys/{id}",
         journey,
         "The journey: every hop with transcript, envelope, octets, findings, edits, attempts, delivery, first reads",
-        gives="application/json",
+        gives=shapes.JourneyView,
         also=(404,),
     ),
     Endpoint(
@@ -47,7 +48,7 @@ ENDPOINTS = (
         "/v1/messages/{id}/journey",
         journey_of_message,
         "The journey of a delivered message",
-        gives="application/json",
+        gives=shapes.JourneyView,
         also=(404,),
     ),
 )

@@ -2,7 +2,6 @@
 
 import itertools
 
-import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,8 +49,8 @@ async def show_session(context: HttpContext, request: Request) -> Response:
     return Json(
         shapes.SessionView(
             **{name: getattr(summary, name) for name in summary.__struct_fields__},
-            findings=[msgspec.to_builtins(found) for found in record.findings],
-            transcript=[shapes.TranscriptRow(line.at, line.side, line.text) for line in record.transcript],
+            findings=record.findings,
+            transcript=record.transcript,
         )
     )
 

@@ -4,6 +4,10 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from mailsandbox.journey.assemble import Hop
+from mailsandbox.journey.model import TranscriptLine
+from mailsandbox.message.findings import Finding
+
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 Cursor = Annotated[int, Meta(ge=0, le=2**53 - 1, description="the seq of the last change seen")]  # RFC 7493 §2.2
@@ -186,6 +190,15 @@ class Changes(Struct, kw_only=True, omit_defaults=True):
     reset: bool = False
 
 
+class JourneyView(Struct, kw_only=True):
+    """The way of one message. `state` is delivered, queued or failed; `findings` are those of all hops."""
+
+    id: str
+    state: str
+    findings: list[Finding]
+    hops: list[Hop]
+
+
 class SessionSummary(Struct, kw_only=True):
     """One connection."""
 
@@ -202,19 +215,11 @@ class SessionSummary(Struct, kw_only=True):
     helo: str
 
 
-class TranscriptRow(Struct):
-    """One line of a connection; `at` counts seconds from its beginning."""
-
-    at: float
-    side: str
-    text: str
-
-
 class SessionView(SessionSummary, kw_only=True):
     """One connection with what was said on it."""
 
-    findings: list[dict[str, object]]
-    transcript: list[TranscriptRow]
+    findings: list[Finding]
+    transcript: list[TranscriptLine]
 
 
 class Sessions(Struct):
