@@ -90,20 +90,16 @@ def assemble(journey_id: JourneyId, events: Sequence[JourneyEvent]) -> Journey:
 
 def _state(hops: Sequence[Hop]) -> str:
     """Failed if any recipient failed, else queued while any is on its way, else delivered."""
-    latest: dict[tuple[str, str], str] = {}
+    latest: dict[str, str] = {}  # by forward-path: what the furthest hop says of it
     for hop in hops:
         if hop.accepted:
-            for address in hop.accepted.envelope.recipients:
-                latest.setdefault((hop.accepted.queue_id, address), "queued")
+            latest.update(dict.fromkeys(hop.accepted.envelope.recipients, "queued"))
         for attempt in hop.attempts:
-            for outcome in attempt.outcomes:
-                latest[(attempt.queue_id, outcome.address)] = outcome.outcome
-        for shown in hop.deliveries:
-            if hop.accepted:
-                latest[(hop.accepted.queue_id, shown.delivery.recipient)] = "delivered"
+            latest.update({outcome.address: outcome.outcome for outcome in attempt.outcomes})
+        latest.update({shown.delivery.recipient: "delivered" for shown in hop.deliveries})
         for notice in hop.notifications:
-            if notice.action == "failed" and hop.accepted:
-                latest.update({(hop.accepted.queue_id, address): "failed" for address in notice.recipients})
+            if notice.action in ("failed", "double-bounce"):
+                latest.update(dict.fromkeys(notice.recipients, "failed"))
     states = set(latest.values())
     if "failed" in states:
         return "failed"

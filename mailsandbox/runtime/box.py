@@ -4,10 +4,12 @@
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mailsandbox.access.http.waiting import TimedOut, wait_for
 from mailsandbox.clock import ManualClock
@@ -21,7 +23,8 @@ from mailsandbox.runtime.messages import Message
 from mailsandbox.sandbox import MailSystem, Service
 from mailsandbox.store.views import MessageQuery, StoredMessage
 
-DEFAULT_SENDER = "alice@alpha.test"
+DEFAULT_SENDER: Final = "alice@alpha.test"
+SETTLING: Final = 5.0  # seconds that a journey waits for attempts under way
 
 
 class WaitTimeout(AssertionError):
@@ -204,7 +207,13 @@ class AsyncBox:
         return await self._read(page.messages[::-1])
 
     async def journey(self, message: Message | Sent | str) -> Journey:
-        """What happened to a message, hop by hop. Takes what `send` or `wait_for` returned, or an id of either."""
+        """What happened to a message, hop by hop. Takes what `send` or `wait_for` returned, or an id of either.
+
+        Attempts that are under way are waited for, so that a message that has arrived has its whole journey.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING):
+                await asyncio.gather(*(site.queue.quiet() for site in self._system.sites.values()))
         wanted = (
             message.journey_id if isinstance(message, Message) else message.id if isinstance(message, Sent) else message
         )

@@ -7,6 +7,8 @@ import imaplib
 import poplib
 import smtplib
 import socket
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -125,9 +127,10 @@ def test_what_no_server_takes_comes_back_as_a_delivery_status_notification(box):
 
 
 def test_a_client_that_hangs_up_in_data_leaves_nothing_and_the_next_one_is_served(box):
-    with socket.create_connection(box.services["alpha.smtp"]) as client:
-        client.sendall(b"EHLO x\r\nMAIL FROM:<a@alpha.test>\r\nRCPT TO:<bob@beta.test>\r\n")
+    with socket.create_connection(box.services["alpha.smtp"], timeout=10) as client:
         file = client.makefile("rb")
+        assert file.readline().startswith(b"220")
+        client.sendall(b"EHLO x\r\nMAIL FROM:<a@alpha.test>\r\nRCPT TO:<bob@beta.test>\r\n")
         while not file.readline().startswith(b"250 2.1.5"):
             pass
         client.sendall(b"DATA\r\n")
@@ -221,9 +224,6 @@ def test_nothing_is_left_behind(box):
 
 
 def test_no_twisted_reactor_is_installed():
-    import subprocess
-    import sys
-
     program = (
         "import sys; from mailsandbox import Sandbox\n"
         "with Sandbox() as box: box.send('b@beta.test'); box.wait_for(to='b@beta.test')\n"
