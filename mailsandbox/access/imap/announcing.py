@@ -32,6 +32,8 @@ def announce(session: "Session", *, expunge: bool) -> list[Uid]:
     lines = []
     if pending.expunged:
         lines += _expunged(session, pending.expunged)
+    if pending.expunged and pending.exists is None and selected.recent.ranges:
+        lines += recent(session, selected)  # there may be fewer of them now
     if pending.exists is not None:
         lines.append(b"* %d EXISTS\r\n" % pending.exists)
         lines += recent(session, selected)

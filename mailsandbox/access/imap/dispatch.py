@@ -139,6 +139,8 @@ async def _perform(session: Session, command: Command, octets: CommandOctets, at
     try:
         parsed = command.parse(scanner)
         scanner.end()
+        if scanner.eight_bit and not session.utf8:
+            session.report("eight-bit-name", command.name)
     except BadCharset as error:
         # RFC 9051 §7.1 BADCHARSET
         return no(str(error), "BADCHARSET (US-ASCII UTF-8 ISO-8859-1)")

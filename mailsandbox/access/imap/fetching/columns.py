@@ -154,7 +154,8 @@ def _sections(batch: Batch, wanted: Body) -> list[bytes]:
     values = []
     for octets, parts, trace in zip(batch.contents, batch.parts, batch.traces, strict=True):
         found = sections.section(octets, parts, trace, wanted)
-        values.append(b"NIL" if found is None else literal(sections.without_nul(sections.cut(found, wanted.partial))))
+        # A part that does not exist is an empty string, as in Dovecot: clients choke on NIL where they asked for octets.
+        values.append(literal(sections.without_nul(sections.cut(found or b"", wanted.partial))))
     return values
 
 

@@ -36,13 +36,14 @@ MAX_UINT63: Final = 9_223_372_036_854_775_807  # RFC 7162 §3.1: mod-sequences a
 class Scanner:
     """A place in one command's text. Every method that fails raises GrammarError and may leave the place anywhere."""
 
-    __slots__ = ("_literal", "_literals", "nesting", "pos", "text", "utf8")
+    __slots__ = ("_literal", "_literals", "eight_bit", "nesting", "pos", "text", "utf8")
 
     def __init__(self, command: CommandOctets, pos: int = 0, *, utf8: bool = False) -> None:
         self.text = command.text
         self.pos = pos
         self.utf8 = utf8
         self.nesting = 0
+        self.eight_bit = False  # a mailbox name came in UTF-8
         self._literals = command.literals
         self._literal = 0
 
@@ -169,7 +170,9 @@ class Scanner:
 
     def mailbox(self) -> str:
         """RFC 9051 §9 mailbox."""
-        return decode_name(self.astring(), utf8=self.utf8)
+        octets = self.astring()
+        self.eight_bit |= not octets.isascii()
+        return decode_name(octets, utf8=self.utf8)
 
     def list_mailbox(self) -> str:
         """RFC 9051 §9 list-mailbox: a pattern."""

@@ -13,6 +13,8 @@ async def copy(session: Session, command: Copy) -> Result:
     uids = _uids(selected, command)
     if uids is None:
         return bad("No such message")
+    if not uids:
+        return ok("No messages found")  # RFC 9051 §6.4.9: UIDs that do not exist are no error
     if not command.uid and any(uid not in selected.state.rows for uid in uids):
         return no("Some messages were expunged meanwhile", "EXPUNGEISSUED")
     try:
@@ -29,6 +31,8 @@ async def move(session: Session, command: Move) -> Result:
     uids = _uids(selected, command)
     if uids is None:
         return bad("No such message")
+    if not uids:
+        return ok("No messages found")
     try:
         result = await session.context.store.move(session.account, selected.state.name, uids, command.mailbox)
     except (NoSuchMailbox, BadMailboxName):

@@ -54,10 +54,10 @@ async def store(session: Session, command: Store) -> Result:
 
 def _answer(session: Session, selected: Selected, command: Store, rows: list[MessageRow]) -> None:
     """RFC 9051 §6.4.6: the new flags, unless .SILENT; RFC 7162 §3.1.3: MODSEQ in any case, once CONDSTORE is in use."""
+    announcing.tell_keywords(session, selected, rows)
     if command.silent and not session.condstore:
         return
     view = selected.view
-    announcing.tell_keywords(session, selected, rows)
     recent = None if session.rev2 or not selected.recent.ranges else selected.recent
     numbers = [row.uid for row in rows] if session.uid_only else _numbers(selected, rows)
     with_uid = not session.uid_only and (command.uid or session.qresync or session.manners.trailing_flags)

@@ -226,7 +226,9 @@ async def _counted(session: Session, mailbox: str, name: str) -> int:
         return 0
     try:
         if name == "RECENT":
-            return sum(1 for uid in state.uids if uid >= state.recent_from_uid)
+            own = session.selected if session.selected is not None and session.selected.state is state else None
+            marks = own.recent if own is not None else ()
+            return sum(1 for uid in state.uids if uid >= state.recent_from_uid or uid in marks)
         return sum(row.octets for row in state.rows.values() if "\\Deleted" in row.flags.names)
     finally:
         state.release()

@@ -48,7 +48,11 @@ async def subscribe(session: Session, command: Subscribe) -> Result:
     wrong = why_invalid(command.mailbox.removesuffix("/"))
     if wrong:
         return no(wrong, "CANNOT")
-    await session.context.store.set_subscribed(session.account, command.mailbox, True)
+    name = command.mailbox.removesuffix("/")
+    mailboxes = await session.context.store.mailboxes(session.account)
+    if not any(each.name == name or each.name.startswith(name + "/") for each in mailboxes):
+        return no("Mailbox does not exist", "NONEXISTENT")  # RFC 9051 §6.3.7 allows to validate; Dovecot and Cyrus do
+    await session.context.store.set_subscribed(session.account, name, True)
     return ok("Subscribe completed")
 
 
