@@ -118,6 +118,7 @@ class QueuedRecipient:
     warned: bool  # the delay notification has been sent (at most one)
     reply: Reply = NOT_TRIED  # the last one
     remote: str = ""  # the host that gave it; "" when we did
+    last_attempt: float | None = None  # when that was
 
     @property
     def address(self) -> str:

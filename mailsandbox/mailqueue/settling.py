@@ -5,7 +5,7 @@ Pure: rows, outcomes, the time and a seeded generator in; a settlement out, whic
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from mailsandbox.mailqueue.model import (
@@ -17,7 +17,6 @@ from mailsandbox.mailqueue.model import (
     QueuedItem,
     QueuedRecipient,
     RecipientReport,
-    RecipientStatus,
 )
 from mailsandbox.mailqueue.moves import move
 from mailsandbox.mailqueue.schedule import Deadlines, RetryPolicy, backoff, deadlines, due, wants_delay
@@ -45,26 +44,24 @@ def settle(
     limits = deadlines(policy, item.envelope, item.received_at)
     result = Settlement()
     for row in item.recipients:
-        match outcomes.get(row.address, Later(_NO_WORD)):
+        outcome = outcomes.get(row.address, Later(_NO_WORD))
+        tried = replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
+        match outcome:
             case Done() as done:
                 _finish(result, row, "deliver")
-                _tell_success(result, row, done, now)
-            case Never(answer, remote):
+                _tell_success(result, tried, done, now)
+            case Never(answer):
                 _finish(result, row, "fail")
-                _tell_failure(
-                    result, row, item.envelope, status=status_of(answer, "5.0.0"), answer=answer, remote=remote, now=now
-                )
-            case Later(answer, remote) if now >= limits.expires_at:
+                _tell_failure(result, tried, item.envelope, status_of(answer, "5.0.0"), now)
+            case Later() if now >= limits.expires_at:
                 _finish(result, row, "expire")
-                _tell_failure(result, row, item.envelope, status=EXPIRED, answer=answer, remote=remote, now=now)
-            case Later(answer, remote):
-                move(row.status, "defer")
+                _tell_failure(result, tried, item.envelope, EXPIRED, now)
+            case Later():
                 attempts = row.attempts + 1
                 again = min(now + backoff(policy, attempts, rng), limits.expires_at)
-                waits = QueuedRecipient(
-                    row.number, row.recipient, RecipientStatus.WAITING, attempts, again, row.warned, answer, remote
-                )
-                _wait(result, waits, limits, now)
+                status = move(row.status, "defer")
+                waiting = replace(tried, status=status, attempts=attempts, next_attempt=again)
+                _wait(result, waiting, limits, now)
             case other:
                 assert_never(other)
     return result
@@ -83,9 +80,9 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
             tried.append(row)
         elif now >= limits.expires_at:
             _finish(result, row, "expire")
-            _tell_failure(result, row, item.envelope, status=EXPIRED, answer=row.reply, remote=row.remote, now=now)
+            _tell_failure(result, row, item.envelope, EXPIRED, now)
         else:
-            _wait(result, row, limits, now)
+            _wait(result, replace(row, status=move(row.status, "shed")), limits, now)
     return tried, result
 
 
@@ -94,13 +91,20 @@ def give_up(item: QueuedItem, answer: Reply, *, now: float) -> Settlement:
     result = Settlement()
     for row in item.recipients:
         _finish(result, row, "bounce")
-        _tell_failure(result, row, item.envelope, status=status_of(answer, "5.0.0"), answer=answer, remote="", now=now)
+        given_up = replace(row, reply=answer, remote="")
+        _tell_failure(result, given_up, item.envelope, status_of(answer, "5.0.0"), now)
     return result
 
 
 def status_of(answer: Reply, otherwise: str) -> str:
     """The reply's enhanced status code where it fits the class of `otherwise`, else `otherwise`."""
     return answer.enhanced if answer.enhanced[:1] == otherwise[:1] else otherwise
+
+
+def wants_failure(recipient: Recipient) -> bool:
+    """Whether the sender is to be told that delivery failed."""
+    # RFC 3461 §4.1: without NOTIFY, or where it names FAILURE.
+    return not recipient.notify or "FAILURE" in recipient.notify
 
 
 def _finish(result: Settlement, row: QueuedRecipient, event: str) -> None:
@@ -110,57 +114,28 @@ def _finish(result: Settlement, row: QueuedRecipient, event: str) -> None:
 
 def _wait(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: float) -> None:
     """Let `row` wait until its next attempt; tell its delay if that is due."""
-    warned = row.warned
-    if limits.warn_at is not None and now >= limits.warn_at and not warned:
-        warned = True
+    if limits.warn_at is not None and now >= limits.warn_at and not row.warned:
+        row = replace(row, warned=True)
         if wants_delay(row.recipient):
-            result.reports.append(
-                RecipientReport(
-                    row.recipient,
-                    Action.DELAYED,
-                    status_of(row.reply, "4.0.0"),
-                    row.reply,
-                    row.remote,
-                    now,
-                    retry_until=limits.expires_at,
-                )
-            )
-    waits = QueuedRecipient(
-        row.number,
-        row.recipient,
-        RecipientStatus.WAITING,
-        row.attempts,
-        row.next_attempt,
-        warned,
-        row.reply,
-        row.remote,
-    )
-    result.deferred.append(
-        Deferral(
-            row.number, row.attempts, row.next_attempt, due(waits, limits), warned, reply=row.reply, remote=row.remote
-        )
-    )
+            report = _report(row, Action.DELAYED, status_of(row.reply, "4.0.0"), now)
+            result.reports.append(replace(report, retry_until=limits.expires_at))
+    result.deferred.append(Deferral(row, due(row, limits)))
 
 
 def _tell_success(result: Settlement, row: QueuedRecipient, done: Done, now: float) -> None:
     # RFC 3461 §4.1: success is told only where NOTIFY names it. §5.2.2: a hop that cannot notify makes it "relayed";
     # a hop that can has been given NOTIFY and tells it itself.
-    if "SUCCESS" not in row.recipient.notify or not (done.local or done.relayed):
-        return
-    action = Action.DELIVERED if done.local else Action.RELAYED
-    status = status_of(done.reply, "2.0.0")
-    result.reports.append(RecipientReport(row.recipient, action, status, done.reply, done.remote, now))
+    if "SUCCESS" in row.recipient.notify and (done.local or done.relayed):
+        action = Action.DELIVERED if done.local else Action.RELAYED
+        result.reports.append(_report(row, action, status_of(done.reply, "2.0.0"), now))
 
 
-def _tell_failure(
-    result: Settlement, row: QueuedRecipient, envelope: Envelope, *, status: str, answer: Reply, remote: str, now: float
-) -> None:
+def _tell_failure(result: Settlement, row: QueuedRecipient, envelope: Envelope, status: str, now: float) -> None:
     # A null reverse-path is told nothing; the notifier records the double bounce, NOTIFY=NEVER or not.
     if wants_failure(row.recipient) or not envelope.reverse_path:
-        result.reports.append(RecipientReport(row.recipient, Action.FAILED, status, answer, remote, now))
+        result.reports.append(_report(row, Action.FAILED, status, now))
 
 
-def wants_failure(recipient: Recipient) -> bool:
-    """Whether the sender is to be told that delivery failed."""
-    # RFC 3461 §4.1: without NOTIFY, or where it names FAILURE.
-    return not recipient.notify or "FAILURE" in recipient.notify
+def _report(row: QueuedRecipient, action: Action, status: str, now: float) -> RecipientReport:
+    at = now if row.last_attempt is None else row.last_attempt
+    return RecipientReport(row.recipient, action, status, row.reply, row.remote, at)

@@ -8,7 +8,7 @@ Knows nothing of couriers, times to come, or what a message is.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -50,6 +50,7 @@ MIGRATIONS: Final[list[Migration]] = [
             warned INTEGER NOT NULL,
             reply BLOB,
             remote TEXT NOT NULL,
+            last_attempt REAL,
             PRIMARY KEY (queue_id, number)
         ) WITHOUT ROWID""",
         # Fresh messages are leased from the start and never enter this index.
@@ -59,7 +60,7 @@ MIGRATIONS: Final[list[Migration]] = [
 ]
 
 _MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held"
-_RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote"
+_RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote, last_attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,11 @@ class Stored:
     content: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
-    """What a row becomes when it waits again."""
+class Deferral(NamedTuple):
+    """A recipient that waits again, and when it next needs attention."""
 
-    number: int
-    attempts: int
-    next_attempt: float
+    row: QueuedRecipient
     due: float
-    warned: bool
-    reply: Reply
-    remote: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,21 +220,22 @@ class Spool:
         status = move(RecipientStatus.ACTIVE, "defer")
         tx.executemany(
             "UPDATE queue_recipients SET status = ?, attempts = ?, next_attempt = ?, due = ?, warned = ?, reply = ?, "
-            "remote = ?, lease_owner = '' WHERE queue_id = ? AND number = ? AND lease_owner = ?",
+            "remote = ?, last_attempt = ?, lease_owner = '' WHERE queue_id = ? AND number = ? AND lease_owner = ?",
             [
                 (
                     status,
                     row.attempts,
                     row.next_attempt,
-                    row.due,
+                    due,
                     int(row.warned),
                     self._packer.encode(row.reply),
                     row.remote,
+                    row.last_attempt,
                     queue_id,
                     row.number,
                     owner,
                 )
-                for row in rows
+                for row, due in rows
             ],
         )
 
@@ -304,7 +300,7 @@ class Spool:
         return Stored(item, content)
 
     def _recipient(self, recipients: Sequence[Recipient], row: Row) -> QueuedRecipient:
-        _, number, status, attempts, next_attempt, warned, reply, remote = row
+        _, number, status, attempts, next_attempt, warned, reply, remote, last_attempt = row
         known: dict[str, Any] = {"reply": self._replies.decode(bytes(reply))} if reply is not None else {}  # Any: **
         return QueuedRecipient(
             number,
@@ -314,6 +310,7 @@ class Spool:
             next_attempt,
             bool(warned),
             remote=remote,
+            last_attempt=last_attempt,
             **known,
         )
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mailsandbox.clock import Clock
-from mailsandbox.encoding.verdicts import RelayPolicy
+from mailsandbox.encoding.verdicts import Refuse, RelayPolicy
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Attempted, TranscriptLine
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.mailqueue.model import AttemptReport, Later, Never, Outcome, QueuedMessage
-from mailsandbox.message.envelope import Recipient
+from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.relay.allow import Allow
 from mailsandbox.relay.connection import Timeouts
 from mailsandbox.relay.parameters import sendable
@@ -27,6 +27,7 @@ from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop, Hops, Routes, Unroutable
 from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_permits
 from mailsandbox.relay.visit import Equipment, Prepare, Visit
+from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 
 _NOWHERE: Final = Hop("", "", 0)
@@ -99,6 +100,11 @@ class RelayCourier:
         if attempt.open:
             await self._try_hops(attempt)
         return AttemptReport(attempt.outcomes, tuple(attempt.records), attempt.reached)
+
+    def seven_bit(self, octets: bytes) -> bytes | None:
+        """The message as a hop without any extension would be given it; None where it cannot be converted."""
+        verdict = self._kit.prepare(octets, offers=Offers(), envelope=Envelope("", ()), policy=self._kit.policy)
+        return None if isinstance(verdict, Refuse) else verdict.octets
 
     async def aclose(self) -> None:
         """Close kept connections."""

@@ -47,7 +47,7 @@ class Rig:
     prepare: object = as_it_is
     limits: QueueLimits = field(default_factory=QueueLimits)
     timeouts: Timeouts = field(default_factory=lambda: Timeouts(connect=5, greeting=5, command=5, end=5))
-    to_seven_bit: object = None
+    convert: bool = False  # what comes back in notifications
     home_domain: str = "alpha.test"
     database: object = None
     clock: ManualClock = field(default_factory=ManualClock)
@@ -81,7 +81,7 @@ class Rig:
             new_id=lambda: f"D{next(self._ids):04}",
             hand_over_in=self._hand_over_in,
             record=self._record,
-            to_seven_bit=self.to_seven_bit,
+            to_seven_bit=self.courier.seven_bit if self.convert else None,
         )
         self.queue = self.new_queue()
         await self.queue.start()

@@ -49,6 +49,7 @@ async def test_expiry_is_failed_5_4_7_and_keeps_the_last_answer_in_the_diagnosti
     assert fields["Status"] == "5.4.7"
     assert fields["Diagnostic-Code"] == "smtp; 451 4.7.1 come back later"
     assert rig.notified(queue_id)[0].at == began + 5 * DAY
+    assert fields["Last-Attempt-Date"] == format_date(rig.attempts(queue_id)[-1].ended_at)
     attempts = len(rig.attempts(queue_id))
     await rig.clock.advance(10 * DAY)
     assert len(rig.attempts(queue_id)) == attempts
