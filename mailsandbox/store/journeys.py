@@ -32,6 +32,7 @@ MIGRATIONS: Final[list[Migration]] = [
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             journey_id TEXT NOT NULL,
             kind TEXT NOT NULL,
+            at REAL NOT NULL,
             event BLOB NOT NULL
         )""",
         "CREATE INDEX journey_events_of ON journey_events (journey_id)",
@@ -98,8 +99,8 @@ class JourneyLedger:
             self.first_shown([event.message_id], event.protocol)
             return
         tx.execute(
-            "INSERT INTO journey_events (journey_id, kind, event) VALUES (?, ?, ?)",
-            (journey_id, _NAMES[type(event)], _encode(event)),
+            "INSERT INTO journey_events (journey_id, kind, at, event) VALUES (?, ?, ?, ?)",
+            (journey_id, _NAMES[type(event)], self._clock.now(), _encode(event)),
         )
         match event:
             case Accepted(queue_id=key) | Delivered(message_id=key):
@@ -237,6 +238,26 @@ def read_events(tx: Tx, journey_id: str) -> list[JourneyEvent]:
             after = (shown_ns - delivered.committed_ns) / 1e6
             events.append(FirstShown(delivered.message_id, protocol, at, after))
     return events
+
+
+def forget_journeys(tx: Tx, *, keep: int, older_than: float) -> int:
+    """Forget some journeys of which something is older than the newest `keep` events or than `older_than` (POSIX)."""
+    newest = tx.execute("SELECT max(id) FROM journey_events").fetchone()[0] or 0
+    rows = tx.execute(
+        "SELECT DISTINCT journey_id FROM (SELECT journey_id, id, at FROM journey_events ORDER BY id LIMIT ?) AS oldest "
+        "WHERE id <= ? OR at < ?",
+        (_CHUNK, newest - keep, older_than),
+    ).fetchall()
+    for (journey_id,) in rows:
+        for event in read_events(tx, journey_id):
+            match event:
+                case Accepted(queue_id=key) | Delivered(message_id=key):
+                    tx.execute("DELETE FROM journey_keys WHERE id = ? AND journey_id = ?", (key, journey_id))
+                    tx.execute("DELETE FROM shown WHERE mailbox_id = ? AND uid = ?", parse_message_id(key) or (0, 0))
+                case _:
+                    pass
+    tx.executemany("DELETE FROM journey_events WHERE journey_id = ?", rows)
+    return len(rows)
 
 
 def _write_sightings(tx: Tx, rows: list[Sighting]) -> None:

@@ -69,7 +69,7 @@ class Store:
         self._render = render
         self.contents_of = Contents(render)
         self._mailboxes = Mailboxes(self.contents_of, initial)
-        self._messages = Messages(self.contents_of, quota)
+        self.messages = Messages(self.contents_of, quota)
         self._states = States(database, self._loaded)
         self._following: Following | None = None
         self._close_gap: CloseGap | None = None
@@ -107,7 +107,7 @@ class Store:
     async def ensure_account(self, address: str) -> None:
         """Make the account with its first mailboxes, if it is new."""
         if await self.database.read(lambda tx: Unit(tx, 0).find_account(address)) is None:
-            await self._write(lambda unit: self._mailboxes.ensure(unit, address))
+            await self.write(lambda unit: self._mailboxes.ensure(unit, address))
 
     async def accounts(self) -> list[str]:
         """All addresses, sorted."""
@@ -117,7 +117,7 @@ class Store:
 
     async def delete_account(self, address: str) -> None:
         """Remove an account with all it has; raises NoSuchAccount."""
-        await self._write(lambda unit: self._mailboxes.remove_account(unit, unit.account(address)))
+        await self.write(lambda unit: self._mailboxes.remove_account(unit, unit.account(address)))
 
     async def reset(self, address: str | None = None) -> None:
         """Empty one account, or remove all (None)."""
@@ -130,7 +130,7 @@ class Store:
                 self._mailboxes.remove_account(unit, account)
                 self._mailboxes.ensure(unit, address)
 
-        await self._write(work, heavy=True)
+        await self.write(work, heavy=True)
 
     async def mailboxes(self, account: str) -> list[MailboxStatus]:
         """All mailboxes of the account with their counters, INBOX first."""
@@ -144,19 +144,19 @@ class Store:
 
     async def create_mailbox(self, account: str, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, BadMailboxName."""
-        await self._write(lambda unit: self._mailboxes.create(unit, unit.account(account), name, special_use))
+        await self.write(lambda unit: self._mailboxes.create(unit, unit.account(account), name, special_use))
 
     async def delete_mailbox(self, account: str, name: str) -> None:
         """Remove a mailbox with its messages; raises NoSuchMailbox, and BadMailboxName for INBOX."""
-        await self._write(lambda unit: self._mailboxes.delete(unit, unit.account(account), name))
+        await self.write(lambda unit: self._mailboxes.delete(unit, unit.account(account), name))
 
     async def rename_mailbox(self, account: str, old: str, new: str) -> None:
         """Rename with all below; INBOX hands its messages over and stays. Raises NoSuchMailbox, MailboxExists."""
-        await self._write(lambda unit: self._mailboxes.rename(unit, unit.account(account), old, new))
+        await self.write(lambda unit: self._mailboxes.rename(unit, unit.account(account), old, new))
 
     async def set_subscribed(self, account: str, name: str, subscribed: bool) -> None:
         """Subscribe or unsubscribe; the name need not exist."""
-        await self._write(
+        await self.write(
             lambda unit: self._mailboxes.set_subscribed(unit, unit.account(account), name, subscribed=subscribed)
         )
 
@@ -177,7 +177,7 @@ class Store:
 
     async def set_metadata(self, account: str, mailbox: str, entries: dict[str, bytes | None]) -> None:
         """Set annotations; None removes."""
-        await self._write(lambda unit: metadata.write(unit, account, mailbox, entries))
+        await self.write(lambda unit: metadata.write(unit, account, mailbox, entries))
 
     async def octets_used(self, account: str) -> tuple[int, int]:
         """Messages and octets that the account holds (QUOTA)."""
@@ -212,7 +212,7 @@ class Store:
         for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
             delivery = deliveries[index]
             mailbox = self._mailboxes.target(unit, delivery.account, mailbox_name(delivery.mailbox))
-            landed[index] = self._messages.deliver(unit, mailbox, delivery, content, journey_id)
+            landed[index] = self.messages.deliver(unit, mailbox, delivery, content, journey_id)
         self._watch(unit)
         return [landed[index] for index in range(len(deliveries))]
 
@@ -222,8 +222,8 @@ class Store:
 
     async def append(self, account: str, mailbox: str, items: Sequence[AppendItem]) -> list[Landed]:
         """All or none. Raises NoSuchMailbox, OverQuota."""
-        return await self._write(
-            lambda unit: self._messages.append(unit, unit.mailbox(unit.account(account), mailbox), items)
+        return await self.write(
+            lambda unit: self.messages.append(unit, unit.mailbox(unit.account(account), mailbox), items)
         )
 
     async def copy(self, account: str, source: str, uids: Sequence[Uid], target: str) -> CopyResult:
@@ -231,18 +231,18 @@ class Store:
 
         def work(unit: Unit) -> CopyResult:
             owner = unit.account(account)
-            return self._messages.copy(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
+            return self.messages.copy(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
 
-        return await self._write(work)
+        return await self.write(work)
 
     async def move(self, account: str, source: str, uids: Sequence[Uid], target: str) -> CopyResult:
         """`copy` and expunge in one transaction (RFC 6851)."""
 
         def work(unit: Unit) -> CopyResult:
             owner = unit.account(account)
-            return self._messages.move(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
+            return self.messages.move(unit, unit.mailbox(owner, source), uids, unit.mailbox(owner, target))
 
-        return await self._write(work)
+        return await self.write(work)
 
     # -- messages changed and removed
 
@@ -263,30 +263,30 @@ class Store:
 
         def work(unit: Unit) -> FlagsResult:
             place = unit.mailbox(unit.account(account), mailbox)
-            return self._messages.store_flags(
+            return self.messages.store_flags(
                 unit, place, uids, add=added, remove=removed, replace=fixed, unchanged_since=unchanged_since
             )
 
-        return await self._write(work)
+        return await self.write(work)
 
     async def expunge(self, account: str, mailbox: str, uids: Sequence[Uid] | None) -> list[Uid]:
         """Remove the messages marked \\Deleted: of `uids`, or all (None); returns their UIDs."""
 
         def work(unit: Unit) -> list[Uid]:
             place = unit.mailbox(unit.account(account), mailbox)
-            marked = [row for row in self._messages.select(unit, place, uids) if "\\Deleted" in row.flags]
-            return self._messages.expunge(unit, place, marked)
+            marked = [row for row in self.messages.select(unit, place, uids) if "\\Deleted" in row.flags]
+            return self.messages.expunge(unit, place, marked)
 
-        return await self._write(work)
+        return await self.write(work)
 
     async def remove(self, account: str, mailbox: str, uids: Sequence[Uid]) -> list[Uid]:
         """Remove messages whether they are marked \\Deleted or not."""
 
         def work(unit: Unit) -> list[Uid]:
             place = unit.mailbox(unit.account(account), mailbox)
-            return self._messages.expunge(unit, place, self._messages.select(unit, place, uids))
+            return self.messages.expunge(unit, place, self.messages.select(unit, place, uids))
 
-        return await self._write(work)
+        return await self.write(work)
 
     # -- reading
 
@@ -355,7 +355,9 @@ class Store:
 
     # -- the rim
 
-    async def _write(self, work: Callable[[Unit], T], *, heavy: bool = False) -> T:
+    async def write(self, work: Callable[[Unit], T], *, heavy: bool = False) -> T:
+        """A unit of work, durable when it returns; states and listeners have heard of it then."""
+
         def run(tx: Tx) -> T:
             unit = Unit(tx, self._clock.now(), self._close_gap)
             result = work(unit)

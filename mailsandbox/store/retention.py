@@ -1,0 +1,183 @@
+"""How much is kept: messages by count, age and octets; the log of changes and the journeys by count and age.
+
+Invariant: least recently delivered goes first, by the same road as any expunge, so every reader is told. What waits in
+a queue is held by the queue and not touched here. Work is done in small transactions, so that others get their turn.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mailsandbox.clock import Clock
+from mailsandbox.errors import StoreError
+from mailsandbox.store.changelog import cut_changes
+from mailsandbox.store.journeys import forget_journeys
+from mailsandbox.store.messages import COLUMNS, row_of
+from mailsandbox.store.model import Change, ChangeType, MessageRow
+from mailsandbox.store.store import Store
+from mailsandbox.store.unit import Account, Mailbox, Unit
+from mailsandbox.tasks import Tasks
+
+CHUNK: Final = 250  # messages removed in one transaction
+PERIOD: Final = 60.0  # seconds between looks at ages
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one account, or of all together. None: no limit. `age` in seconds since the message was delivered."""
+
+    messages: int | None = None
+    octets: int | None = None
+    age: float | None = None
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing is limited."""
+        return self.messages is None and self.octets is None and self.age is None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """What is kept. The log must outlast the longest absence that a reader shall resume from."""
+
+    each: Limits = Limits()
+    total: Limits = Limits()
+    changes: int = 100_000  # of one account
+    changes_age: float = 30 * 86400.0  # seconds
+    journey_events: int = 500_000
+    journey_age: float = 30 * 86400.0  # seconds since the last event
+
+
+class Retention:
+    """Applies a policy when messages arrive and as time passes."""
+
+    def __init__(self, store: Store, policy: RetentionPolicy, clock: Clock) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._tasks = Tasks()
+        self._arrived = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if not (self._policy.each.none and self._policy.total.none):
+            self._store.listeners.append(self._heard)
+            self._tasks.spawn(self._on_arrival(), name="retention of messages")
+        self._tasks.spawn(self._on_time(), name="retention by age")
+
+    async def aclose(self) -> None:
+        """Stop watching."""
+        if self._heard in self._store.listeners:
+            self._store.listeners.remove(self._heard)
+        await self._tasks.aclose()
+
+    async def run(self) -> int:
+        """Apply the policy now; returns how many messages were removed."""
+        removed = 0
+        while count := await self._store.write(self._remove_some):
+            removed += count
+        return removed
+
+    async def trim_logs(self) -> None:
+        """Cut the logs of changes and forget old journeys."""
+        policy, now = self._policy, self._clock.now()
+        accounts = await self._store.database.read(
+            lambda tx: [row[0] for row in tx.execute("SELECT id FROM accounts ORDER BY id")]
+        )
+        for key in accounts:
+            await self._store.database.write(
+                lambda tx, key=key: cut_changes(  # type: ignore[misc]
+                    tx, key, keep=policy.changes, older_than=now - policy.changes_age
+                )
+            )
+        while await self._store.database.write(
+            lambda tx: forget_journeys(tx, keep=policy.journey_events, older_than=now - policy.journey_age)
+        ):
+            pass
+
+    def _heard(self, changes: Sequence[Change]) -> None:
+        if any(change.type in (ChangeType.MESSAGE_NEW, ChangeType.MESSAGE_APPEND) for change in changes):
+            self._arrived.set()
+
+    async def _on_arrival(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            with self._clock.working():
+                await self._attempt(self.run())
+
+    async def _on_time(self) -> None:
+        while True:
+            await self._clock.sleep_until(self._clock.now() + PERIOD)
+            with self._clock.working():
+                await self._attempt(self.run())
+                await self._attempt(self.trim_logs())
+
+    async def _attempt(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except StoreError as error:
+            _log.warning("retention waits: %s", error)
+
+    def _remove_some(self, unit: Unit) -> int:
+        """Up to CHUNK of what is too much; 0 when all limits hold."""
+        policy = self._policy
+        removed = self._too_old(unit, policy.total.age) or self._too_old(unit, policy.each.age)
+        if removed:
+            return removed
+        if not policy.each.none:
+            for key, address, messages, octets in unit.tx.execute(
+                "SELECT id, address, messages, octets FROM accounts WHERE messages > ? OR octets > ? LIMIT 1",
+                (_or_huge(policy.each.messages), _or_huge(policy.each.octets)),
+            ).fetchall():
+                over = _over(policy.each, messages, octets)
+                return self._oldest(unit, over, "WHERE b.account_id = ?", (Account(key, address).key,))
+        if not policy.total.none:
+            messages, octets = unit.tx.execute(
+                "SELECT coalesce(sum(messages), 0), coalesce(sum(octets), 0) FROM accounts"
+            ).fetchone()
+            over = _over(policy.total, int(messages), int(octets))
+            if over != (0, 0):
+                return self._oldest(unit, over, "", ())
+        return 0
+
+    def _too_old(self, unit: Unit, age: float | None) -> int:
+        if age is None:
+            return 0
+        return self._oldest(unit, (CHUNK, 0), "WHERE m.save_date < ?", (unit.now - age,))
+
+    def _oldest(self, unit: Unit, over: tuple[int, int], where: str, parameters: tuple[object, ...]) -> int:
+        """Remove the least recently delivered until `over` messages and octets are gone, at most CHUNK."""
+        messages, octets = over
+        columns = ", ".join(f"m.{name}" for name in COLUMNS.split(", "))
+        chosen: dict[int, tuple[Mailbox, list[MessageRow]]] = {}
+        count = freed = 0
+        for row in unit.tx.execute(
+            f"SELECT {columns}, b.name, b.uid_validity, a.id, a.address FROM messages m "
+            f"JOIN mailboxes b ON b.id = m.mailbox_id JOIN accounts a ON a.id = b.account_id {where} "
+            "ORDER BY m.save_date, m.mailbox_id, m.uid LIMIT ?",
+            (*parameters, CHUNK),
+        ).fetchall():
+            if count >= messages and freed >= octets:
+                break
+            message = row_of(row[:10])
+            mailbox = Mailbox(message.mailbox_key, Account(row[12], row[13]), row[10], row[11])
+            chosen.setdefault(mailbox.key, (mailbox, []))[1].append(message)
+            count += 1
+            freed += message.octets
+        for mailbox, rows in sorted(chosen.values(), key=lambda each: each[0].account.address):
+            self._store.messages.expunge(unit, mailbox, sorted(rows, key=lambda row: row.uid))
+        return count
+
+
+def _or_huge(limit: int | None) -> int:
+    return (1 << 62) if limit is None else limit
+
+
+def _over(limits: Limits, messages: int, octets: int) -> tuple[int, int]:
+    """By how many messages and octets the limits are exceeded."""
+    return max(0, messages - _or_huge(limits.messages)), max(0, octets - _or_huge(limits.octets))
