@@ -95,7 +95,7 @@ class SmtpCommands(SMTP, abc.ABC):
 
     @abc.abstractmethod
     def identify(self) -> None:
-        """The client's address or login changed: note it."""
+        """The client's address, name or login changed: note it."""
 
     @abc.abstractmethod
     async def deliver(self, transaction: Transaction) -> Reply:
@@ -134,6 +134,7 @@ class SmtpCommands(SMTP, abc.ABC):
         self._bare = bool(hostname)
         await super().smtp_HELO(hostname)
         self._bare = False
+        self.identify()
 
     @syntax("EHLO domain", when="greets_by_helo")
     async def smtp_EHLO(self, hostname: str) -> None:
@@ -155,6 +156,7 @@ class SmtpCommands(SMTP, abc.ABC):
         self._bare = bool(hostname)
         await super().smtp_EHLO(hostname)
         self._bare = False
+        self.identify()
 
     def _hello_refused(self, hostname: str) -> bool:
         if self.spec.kind is Kind.LMTP:

@@ -680,8 +680,9 @@ class SmtpConnection(SmtpCommands):
         return bool(self._input)
 
     def identify(self) -> None:
-        """The client's address or login changed: note it."""
+        """The client's address, name or login changed: note it."""
         client = self.conversation.client
+        self._record.helo = client.helo
         self._record.account = client.login
         if self._record.peer != client.where:
             self._record.peer = client.where

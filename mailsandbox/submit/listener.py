@@ -108,7 +108,7 @@ class SmtpListener:
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
         except OSError as error:
             where = spec.socket or f"{spec.host}:{spec.port}"
-            raise StartError(f"{spec.service} cannot listen on {where}: {error.strerror or error}") from error
+            raise StartError(f"{spec.service}: cannot listen on {where}: {error.strerror or error}") from error
 
     @property
     def connections(self) -> int:

@@ -24,28 +24,28 @@ class Memory:
     def __init__(self, *, held: int = HELD, whole: int = WHOLE) -> None:
         self._held_bound = held
         self._whole_bound = whole
-        self._held = 0
-        self._whole = 0
+        self.held = 0  # octets held now
+        self.whole = 0  # octets of large messages granted now
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def hold(self, octets: int) -> bool:
         """Whether so many octets more may be held in memory; counted if so."""
-        if self._held + octets > self._held_bound:
+        if self.held + octets > self._held_bound:
             return False
-        self._held += octets
+        self.held += octets
         return True
 
     def let_go(self, octets: int) -> None:
         """Octets held before are not any longer."""
-        self._held -= octets
+        self.held -= octets
 
     def try_grant(self, octets: int) -> bool:
         """Whether a message of that size may be whole in memory now. One alone always may, whatever its size."""
         if octets <= SMALL:
             return True
-        if self._waiting or (self._whole and self._whole + octets > self._whole_bound):
+        if self._waiting or (self.whole and self.whole + octets > self._whole_bound):
             return False
-        self._whole += octets
+        self.whole += octets
         return True
 
     async def grant(self, octets: int) -> None:
@@ -67,14 +67,14 @@ class Memory:
         """The message granted before is not in memory any longer."""
         if octets <= SMALL:
             return
-        self._whole -= octets
+        self.whole -= octets
         while self._waiting:
             octets, turn = self._waiting[0]
-            if self._whole and self._whole + octets > self._whole_bound:
+            if self.whole and self.whole + octets > self._whole_bound:
                 return
             self._waiting.popleft()
             if not turn.done():
-                self._whole += octets
+                self.whole += octets
                 turn.set_result(None)
 
 

@@ -33,6 +33,7 @@ class Service:
         self.spec = spec
         self.context = context
         self.accepted = accepted
+        self.clients: list = []  # to be closed with it
 
     @property
     def port(self) -> int:
@@ -77,4 +78,6 @@ class Services:
 
     async def __aexit__(self, *exc: object) -> None:
         for service in self.started:
+            for client in service.clients:
+                client.close()
             await service.listener.aclose()
