@@ -1,0 +1,60 @@
+"""One queue in PostgreSQL, several daemons: nothing is tried twice, and nothing is left behind by one that dies."""
+
+import asyncio
+
+from kit import LATER_OUTCOME, Kit
+from postgres_cluster import postgres  # noqa: F401
+
+from mailsandbox.clock import ManualClock
+from mailsandbox.database.opening import open_database
+from mailsandbox.mailqueue.attempts import QueueLimits
+from mailsandbox.mailqueue.model import RecipientStatus
+
+
+async def test_the_queue_works_there_as_in_sqlite(make_kit, postgres):  # noqa: F811
+    kit = await make_kit(database=open_database(postgres.new_database()))
+    kit.courier.answers["b@beta.test"] = [LATER_OUTCOME]
+    queue_id = await kit.send("b@beta.test", "c@gamma.test", octets=b"\x00binary\xff")
+    [row] = (await kit.queue.item(queue_id)).recipients
+    assert (row.address, row.status, row.attempts) == ("b@beta.test", RecipientStatus.WAITING, 1)
+    await kit.queue.hold(queue_id)
+    await kit.clock.advance(60)
+    assert len(kit.courier.attempts) == 2
+    await kit.queue.release(queue_id)
+    await kit.clock.advance(0)
+    assert await kit.queue.count() == 0
+    assert {octets for *_, octets in kit.courier.attempts} == {b"\x00binary\xff"}
+
+
+async def test_two_daemons_share_what_is_due_without_trying_anything_twice(make_kit, postgres):  # noqa: F811
+    url, clock = postgres.new_database(), ManualClock()
+    first = await make_kit(database=open_database(url), clock=clock, limits=QueueLimits(claim=3))
+    for number in range(40):
+        first.courier.answers[f"b{number}@beta.test"] = [LATER_OUTCOME]
+        await first.send(f"b{number}@beta.test")
+    second = await make_kit(database=open_database(url), clock=clock, limits=QueueLimits(claim=3))
+    await asyncio.gather(first.queue.run(), second.queue.run())
+    await clock.advance(0)
+    tried = [
+        addresses[0] for kit in (first, second) for _, _, addresses, number, _ in kit.courier.attempts if number == 2
+    ]
+    assert sorted(tried) == sorted(f"b{number}@beta.test" for number in range(40))
+    assert second.courier.attempts
+    assert await first.queue.count() == 0
+
+
+async def test_what_a_dead_daemon_held_is_taken_over_when_its_leases_run_out(make_kit, postgres):  # noqa: F811
+    url, clock = postgres.new_database(), ManualClock()
+    survivor = await make_kit(database=open_database(url), clock=clock)
+    dead = await Kit(database=open_database(url), clock=clock).start()
+    dead.courier.gates["beta.test"] = asyncio.Event()
+    await dead.put("b@beta.test")
+    await asyncio.sleep(0)
+    dead.queue._closing = True  # a killed process gives nothing back
+    await dead.queue._tasks.aclose()
+    dead.queue._attempts.end()
+    await dead.database.aclose()
+    await clock.advance(599)
+    assert survivor.courier.attempts == []
+    await clock.advance(602)
+    assert [addresses for _, _, addresses, _, _ in survivor.courier.attempts] == [["b@beta.test"]]
