@@ -21,13 +21,13 @@ from mailsandbox.lab.counting import Counters
 from mailsandbox.lab.models.http import Exchange, Page
 from mailsandbox.lab.models.smtp import SmtpWatcher
 from mailsandbox.lab.submission import submit
-from mailsandbox.lab.watchers import Notice, Watcher, watcher
+from mailsandbox.lab.watchers import POLLERS, Notice, Watcher, watcher
 from mailsandbox.runtime.embedded import Sandbox
 from mailsandbox.tasks import Tasks
 
 ACCOUNT: Final = "reader@beta.test"
 SETTLE: Final = 5.0  # seconds for the last message to reach every reader, plus two intervals
-PULLS: Final = ("pop3", "imap-poll", "http-poll", "idle", "long-poll", "sse", "websocket", "stream")
+READERS: Final = ("pop3", "imap-poll", "http-poll", "idle", "long-poll", "sse", "websocket", "stream")
 
 Progress = Callable[[float], None]
 
@@ -71,7 +71,7 @@ class CompareResult(Struct, kw_only=True, frozen=True):
 
 
 async def run_compare(
-    models: Sequence[str] = PULLS,
+    models: Sequence[str] = READERS,
     *,
     rate: float = 2.0,
     seconds: float = 10.0,
@@ -253,7 +253,7 @@ def _measured(
 
 def theory(model: str, commits_ns: Sequence[int], *, interval: float, lasted: float) -> tuple[float, float]:
     """Mean milliseconds until the reader hears, and empty answers, for these commits within `lasted` seconds."""
-    if model not in ("pop3", "imap-poll", "http-poll"):
+    if model not in POLLERS:
         return 0.0, 0.0
     gaps = [(after - before) / 1e9 for before, after in itertools.pairwise(commits_ns)]
     outside = lasted - sum(gaps)  # before the first message and after the last

@@ -28,7 +28,7 @@ from mailsandbox.lab.counting import Counters
 from mailsandbox.lab.models.http import Exchange
 from mailsandbox.lab.models.smtp import MODEL as SMTP
 from mailsandbox.lab.submission import submit
-from mailsandbox.lab.watchers import MODELS, Notice, Watcher, watcher
+from mailsandbox.lab.watchers import MODELS, POLLERS, Notice, Watcher, watcher
 from mailsandbox.message.compose import Attached, BodyEncoding, compose
 from mailsandbox.message.rendering import PartEntry, render
 from mailsandbox.message.transfer import decode_transfer
@@ -120,8 +120,7 @@ async def demonstrate(
     octets = french_message(account)
     try:
         await asyncio.gather(*(reader.start() for reader in readers))
-        # Let every poller come back empty-handed at least once, and the message fall between two polls.
-        await asyncio.sleep(1.4 * interval)
+        await _quiet(readers, interval)
         reply = await submit(services["alpha.smtp"], "zoe@alpha.test", [account], octets, body="BINARYMIME")
         notices = await asyncio.gather(*(_notice(reader) for reader in readers))
         journey = await _journey(services["http"], reply.text)
@@ -179,6 +178,15 @@ def beach(width: int = 24, height: int = 16) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, RGB
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+async def _quiet(readers: Sequence[Watcher], interval: float) -> None:
+    """Let every poller come back empty-handed once, and the message then fall between two polls."""
+    pollers = [reader for reader in readers if reader.model.name in POLLERS]
+    async with asyncio.timeout(PATIENCE + 2 * interval):
+        while not all(poller.counters.empty_answers for poller in pollers):
+            await asyncio.sleep(interval / 10)
+    await asyncio.sleep(0.4 * interval)
 
 
 async def _notice(reader: Watcher) -> Notice | None:

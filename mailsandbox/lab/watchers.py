@@ -28,6 +28,8 @@ _WATCHERS: Final[tuple[type[Watcher], ...]] = (
 )
 MODELS: Final[Mapping[str, Model]] = MappingProxyType({each.model.name: each.model for each in _WATCHERS})
 
+POLLERS: Final = ("pop3", "imap-poll", "http-poll")  # those that ask at intervals
+
 
 def watcher(
     name: str,
@@ -51,4 +53,4 @@ def watcher(
     raise ConfigError(f"{name!r} is no delivery model; there are {', '.join(MODELS)}")
 
 
-__all__ = ["MODELS", "Counters", "Model", "Notice", "Target", "Watcher", "watcher"]
+__all__ = ["MODELS", "POLLERS", "Counters", "Model", "Notice", "Target", "Watcher", "watcher"]

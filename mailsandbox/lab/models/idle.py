@@ -39,6 +39,7 @@ class _CountingProtocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  
         super().__init__(loop)
         self.counters = counters
         self.heard_ns = 0
+        self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.counters.connections += 1
@@ -48,6 +49,11 @@ class _CountingProtocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]  
         self.heard_ns = time.monotonic_ns()
         self.counters.octets_in += len(octets)
         super().data_received(octets)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        super().connection_lost(error)
+        self.idle_queue.put_nowait(aioimaplib.STOP_WAIT_SERVER_PUSH)  # wakes who waits for a push
 
     def send(self, line: str, scrub: str | None = None) -> None:
         self.counters.requests += line != "DONE"  # DONE ends a command, it is none
@@ -106,6 +112,8 @@ class IdleWatcher(Watcher):
             await self._done()
             await self._idle()
             return
+        if client.protocol.lost:
+            raise PeerViolation("IMAP: the server closed the connection")
         if lines is aioimaplib.STOP_WAIT_SERVER_PUSH or not any(bytes(line).endswith(b"EXISTS") for line in lines):
             return
         notified = client.protocol.heard_ns
@@ -119,10 +127,11 @@ class IdleWatcher(Watcher):
             return
         transport = client.protocol.transport
         try:
-            if self._idling is not None and not self._idling.done():
+            # Not by `_idling`: the watch may have been ended while IDLE was being resumed.
+            if client.has_pending_idle():
                 client.idle_done()
-                await self._idling
-            await client.logout()
+            if not client.protocol.lost:
+                await client.logout()
         except aioimaplib.AioImapException:
             pass  # the server went first
         finally:
