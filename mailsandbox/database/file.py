@@ -7,6 +7,7 @@ on the loop's thread while the disk is quick (`_QUICK_COMMIT`), so that it does 
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -49,6 +50,9 @@ class FileDatabase:
         self._commit_seconds = 0.0  # of recent commits, smoothed
         self._idle = asyncio.Event()
         self._idle.set()
+        self._held = False  # by a snapshot or a restore
+        self._between = asyncio.Event()  # set while neither a batch nor such a job runs
+        self._between.set()
 
     async def start(self) -> None:
         if self._writer is not None:
@@ -100,16 +104,50 @@ class FileDatabase:
         """`read` without a coroutine."""
         return self._read_on(self._reader, work)
 
+    async def snapshot(self) -> object:
+        return await self._exclusively(self._copy_out)
+
+    async def restore(self, image: object) -> None:
+        assert isinstance(image, bytes)
+        await self._exclusively(lambda writer: _copy_in(writer, image))
+
+    async def _exclusively(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a job on the writer's connection, in its thread, between two batches."""
+        while self._batch is not None or self._held:
+            await self._between.wait()
+        if self._writer is None:
+            raise closed(self.place)
+        self._held = True
+        self._between.clear()
+        writer = self._writer
+        try:
+            return await self._write_worker.run(lambda: job(writer))
+        except sqlite3.Error as error:
+            raise sqlite_failure(error, self.place) or error from error
+        finally:
+            self._held = False
+            self._between.set()
+            self._schedule()
+
+    def _copy_out(self, writer: sqlite3.Connection) -> bytes:
+        with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+            writer.backup(copy)
+            image = bytearray(copy.serialize())
+        # Bytes 18 and 19 of the header say "WAL", which a database in memory cannot be (SQLite file format §1.3.3).
+        image[18:20] = b"\x01\x01"
+        return bytes(image)
+
     def _schedule(self) -> None:
         """Start a batch in the next turn of the loop, so that works submitted in this one share it."""
-        if self._pending and self._batch is None and not self._scheduled:
+        if self._pending and self._batch is None and not self._scheduled and not self._held:
             self._scheduled = True
             self._loop.call_soon(self._start_batch)
 
     def _start_batch(self) -> None:
         self._scheduled = False
-        if self._writer is None:
+        if self._writer is None or self._held:
             return
+        self._between.clear()
         count = min(len(self._pending), MAX_BATCH)
         self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self.place)
         batch.begin()
@@ -132,6 +170,8 @@ class FileDatabase:
         batch, self._batch = self._batch, None
         if batch is not None:
             batch.settle()
+        if self._batch is None:
+            self._between.set()
         if self._pending:
             self._schedule()
         else:
@@ -193,3 +233,9 @@ class FileDatabase:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _copy_in(writer: sqlite3.Connection, image: bytes) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+        copy.deserialize(image)
+        copy.backup(writer)

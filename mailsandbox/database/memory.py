@@ -86,13 +86,12 @@ class MemoryDatabase:
             raise sqlite_failure(error, _PLACE) or error from error
 
     async def snapshot(self) -> bytes:
-        """Everything, as the octets of a database file."""
         if self._connection is None:
             raise closed(_PLACE)
         return self._connection.serialize()
 
-    async def restore(self, image: bytes) -> None:
-        """Put everything back to a `snapshot`."""
+    async def restore(self, image: object) -> None:
         if self._connection is None or self._draining:
             raise StoreUnavailable(f"{_PLACE}: busy")
+        assert isinstance(image, bytes)
         self._connection.deserialize(image)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
+from mailsandbox.database import copying
 from mailsandbox.database.batch import Submission, closed, settle
 from mailsandbox.database.listening import Listening
 from mailsandbox.database.postgres_tx import RETRIED, Connection, PostgresTx, Statements, postgres_failure
@@ -130,6 +131,13 @@ class PostgresDatabase:
     def _heard(self, topic: str) -> None:
         for heard in tuple(self._listeners):
             heard(topic)
+
+    async def snapshot(self) -> object:
+        return await self.write(copying.copy_out)
+
+    async def restore(self, image: object) -> None:
+        assert isinstance(image, copying.Image)
+        await self.write(lambda tx: copying.copy_in(tx, image))
 
     def _schedule(self) -> None:
         if self._pending and not self._running and not self._scheduled:

@@ -98,6 +98,14 @@ class Database(Protocol):
         """Run on a consistent snapshot; does not wait for writers."""
         ...
 
+    async def snapshot(self) -> object:
+        """Everything as it is now, in memory; for `restore` of the same object."""
+        ...
+
+    async def restore(self, image: object) -> None:
+        """Put everything back to a `snapshot`."""
+        ...
+
     def listen(self, heard: Callable[[str], None]) -> None:
         """Call `heard` on the loop's thread with each topic that another daemon announced.
 

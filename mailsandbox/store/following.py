@@ -16,13 +16,14 @@ from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import StoreError
 from mailsandbox.store.changelog import rows_between
 from mailsandbox.store.messages import COLUMNS, row_of
-from mailsandbox.store.model import Change, ChangeType, ModSeq, Seq
-from mailsandbox.store.states import States
+from mailsandbox.store.model import Change, ChangeType
+from mailsandbox.store.states import States, deleted
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 from mailsandbox.tasks import Tasks
 
 MAX_KNOWN: Final = 50_000  # accounts
 TOPIC: Final = "changes"
+RESTORED: Final = "restored"  # announced by the database itself
 _PAGE: Final = 1_000  # rows of the log in one read
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,11 @@ class Following:
             self._known[account_key] = seq
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
+
+    def restored(self) -> None:
+        """The database was put back to a snapshot: what was known is no longer so."""
+        self._known.clear()
+        self._states.clear(self._tell)
 
     def close_gap(self, unit: Unit, account: Account, prior: int) -> None:
         """Within `unit`, which took the numbers after `prior`: read what others did since we knew."""
@@ -111,6 +117,9 @@ class Following:
         return [delta for delta in unit.deltas.values() if delta.mailbox.account.key not in skipped], changes
 
     def _heard(self, topic: str) -> None:
+        if topic == RESTORED:
+            self.restored()
+            return
         if not topic:
             for key in list(self._known):
                 self._start_catching(key)
@@ -148,7 +157,7 @@ class Following:
         for state in self._states.of_account(key):
             mailbox = Mailbox(state.key, Account(key, state.account), state.name, state.uid_validity)
             self._states.apply([MailboxDelta(mailbox, removed=True)])
-            self._tell([_deleted(state.account, state.name)])
+            self._tell([deleted(state)])
 
 
 def _read_page(account_key: int, since: int, held: set[int], tx: Tx) -> Missed:
@@ -207,7 +216,3 @@ def _fill(tx: Tx, delta: MailboxDelta, uids: set[int]) -> None:
         if row is not None:
             delta.added.append(row_of(row))
     delta.changed = delta.added
-
-
-def _deleted(account: str, name: str) -> Change:
-    return Change(Seq(0), ChangeType.MAILBOX_DELETE, account, name, None, ModSeq(0), None, 0.0, 0)

@@ -187,6 +187,13 @@ class JourneyLedger:
         """How many sightings are not yet written."""
         return len(self._waiting)
 
+    def forget(self) -> None:
+        """Forget which sightings were noted, after the database was put back to a snapshot."""
+        self._disarm()
+        self._seen.clear()
+        self._remembered = 0
+        self._waiting.clear()
+
     async def flush(self) -> None:
         """Write the sightings that wait."""
         self._disarm()

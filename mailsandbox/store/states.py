@@ -4,12 +4,14 @@ Invariant: one state per mailbox. What commits while a state loads is applied ag
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from mailsandbox.clock import commit_time_ns
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import NoSuchMailbox
 from mailsandbox.store.messages import COLUMNS, row_of
+from mailsandbox.store.model import Change, ChangeType, ModSeq, Seq
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 
@@ -70,12 +72,15 @@ class States:
                     self._states.pop(state.key, None)
                     self._released.pop(state.key, None)
 
-    def clear(self) -> None:
-        """Forget all, after the database was put back to a snapshot."""
-        for state in self._states.values():
-            state.removed = True
+    def clear(self, tell: Callable[[Sequence[Change]], None]) -> None:
+        """Forget all, after the database was put back to a snapshot; `tell` those who look at them."""
+        held = list(self._states.values())
         self._states.clear()
         self._released.clear()
+        for state in held:
+            state.removed = True
+            if state.users:
+                tell([deleted(state)])
 
     async def _load(self, key: int) -> MailboxState:
         self._loads += 1
@@ -127,6 +132,13 @@ class States:
             key, oldest = self._released.popitem(last=False)
             del self._states[key]
             held -= len(oldest.uids)
+
+
+def deleted(state: MailboxState) -> Change:
+    """The change that is told where the log has none: the mailbox went with its account or with the whole database."""
+    return Change(
+        Seq(0), ChangeType.MAILBOX_DELETE, state.account, state.name, None, ModSeq(0), None, 0.0, commit_time_ns()
+    )
 
 
 def _key(tx: Tx, account: str, name: str) -> int:

@@ -14,7 +14,7 @@ from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
 from mailsandbox.database.schema import migrate
 from mailsandbox.database.tx import Database, Row, Tx
 from mailsandbox.message.rendering import render
-from mailsandbox.store import changelog, expunges, listing, metadata, reading
+from mailsandbox.store import changelog, expunges, listing, metadata, reading, reindexing
 from mailsandbox.store.contents import Contents, Render
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.following import TOPIC, Following
@@ -101,6 +101,26 @@ class Store:
     async def flush_texts(self) -> None:
         """Write the texts that searches read now, instead of shortly."""
         await self._texts.flush()
+
+    async def snapshot(self) -> object:
+        """Everything as it is now, in memory; for `restore`. The journeys and the queues lie in the same database."""
+        await self._texts.flush()
+        return await self.database.snapshot()
+
+    async def restore(self, image: object) -> None:
+        """Put everything back to a `snapshot`; open mailboxes are told that they are gone.
+
+        What else remembers things of the database (ledger, queues) has to be told by the caller.
+        """
+        self._texts.clear()
+        await self.database.restore(image)
+        if self._following is not None:
+            self._following.restored()
+        self._states.clear(self._tell)
+
+    async def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Render every content again, after the renderer changed; `progress` gets done and total. Returns how many."""
+        return await reindexing.reindex(self.database, self.contents_of, self._texts, progress)
 
     # -- accounts and mailboxes
 

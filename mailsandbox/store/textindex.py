@@ -55,6 +55,12 @@ class TextIndex:
             chunk = [(key, _texts(render, octets)) for key, octets in missing]
             await self._database.write(_writing(chunk))
 
+    def clear(self) -> None:
+        """Forget what is pending, after the database was put back to a snapshot."""
+        self.close()
+        self.pending.clear()
+        self._characters = 0
+
     def close(self) -> None:
         """No more timers."""
         if self._timer is not None:
