@@ -125,3 +125,36 @@ async def test_garbage_is_answered_with_400_and_the_server_goes_on(house, octets
         pass  # it had more to say than we wanted to hear
     writer.close()
     assert (await house.client.get("/livez")).status_code == 200
+
+
+async def test_a_client_that_hangs_up_in_its_body_has_done_nothing_and_is_no_defect(house, caplog):
+    _reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    head = (
+        "POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    )
+    writer.write(head.encode() + b'{"address": "a@b.test"')
+    await writer.drain()
+    while not house.server._state.tasks:
+        await asyncio.sleep(0)
+    writer.close()
+    await writer.wait_closed()
+    while house.server._state.tasks:
+        await asyncio.sleep(0)
+    assert not caplog.records
+    assert (await house.client.get("/v1/accounts")).json() == {"accounts": []}
+
+
+async def test_a_body_that_does_not_come_is_408(house, monkeypatch):
+    monkeypatch.setattr("mailsandbox.access.http.typed.PATIENCE", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    head = "POST /v1/accounts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
+    writer.write(head.encode())
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_connection_that_says_nothing_is_closed(house, monkeypatch):
+    monkeypatch.setattr("mailsandbox.access.http.server.FIRST_OCTET", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
+    assert await reader.read() == b""
+    writer.close()

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
@@ -63,9 +63,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
 def application(context: HttpContext) -> ASGIApp:
     """The routes behind the gate."""
     refusals = dict.fromkeys((Problem, HTTPException, MailsandboxError, Exception), refuse)
-    app = Starlette(routes=_routes(context), exception_handlers=refusals)
+    app = Starlette(routes=_routes(context), exception_handlers={**refusals, ClientDisconnect: _unheard})
     app.router.redirect_slashes = False  # /v1/messages/ is nothing; a redirect would hide the caller's mistake
     return Gate(app, context)
+
+
+async def _unheard(_: HTTPConnection, __: Exception) -> Response:
+    """The client hung up in the middle of its body: nobody reads this, and nothing was done."""
+    return Response(status_code=400)
 
 
 def _routes(context: HttpContext) -> list[BaseRoute]:

@@ -20,10 +20,19 @@ from mailsandbox.access.http.context import HttpContext
 from mailsandbox.errors import StartError
 
 KEEP_ALIVE: Final = 75  # seconds an idle connection stays open, as nginx; pollers come every few seconds
+FIRST_OCTET: Final = 30.0  # seconds until a new connection has to say something
 MAX_HEAD: Final = 65_536  # octets of request line and fields; RFC 9110 §5.4 leaves the limit to us
 MAX_WEBSOCKET_MESSAGE: Final = 65_536  # octets; clients send small JSON
 BACKLOG: Final = 1024
 DRAIN: Final = 0.5  # seconds for answers under way to end at the stop
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, with a deadline for its first octet too."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(FIRST_OCTET, self.timeout_keep_alive_handler)
 
 
 class HttpServer:
@@ -58,9 +67,9 @@ class HttpServer:
         config.load()
         state = self._state
 
-        def connection() -> H11Protocol:
+        def connection() -> _Connection:
             shared: dict[str, object] = {}
-            protocol = H11Protocol(config=config, server_state=state, app_state=shared)
+            protocol = _Connection(config=config, server_state=state, app_state=shared)
             shared[KEY] = protocol
             return protocol
 

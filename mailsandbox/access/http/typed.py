@@ -1,5 +1,6 @@
 """Requests to typed values, typed values to answers: msgspec at the edge, problem documents for what does not fit."""
 
+import asyncio
 import re
 from collections import Counter
 from typing import Annotated, Final, TypeVar, get_args, get_origin
@@ -11,6 +12,8 @@ from starlette.responses import Response
 from mailsandbox.access.http.problems import Problem, invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+PATIENCE: Final = 60.0  # seconds that a sender of a body may pause, as nginx
 
 _NAMED: Final = re.compile(r"(?:unknown|missing required) field `([^`]+)`")
 _ENCODER: Final = msgspec.json.Encoder()
@@ -73,17 +76,26 @@ async def body(request: Request, kind: type[T], *, limit: int) -> T:
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The whole body. Raises Problem 413 as soon as it is known to be longer than `limit` octets."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if (declared := request.headers.get("content-length", "")).isdigit() and int(declared) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            # RFC 9110 §15.5.9
+            raise Problem(
+                408, f"no more of the body came for {PATIENCE:g} s", headers={"Connection": "close"}
+            ) from None
+        if chunk is None:
+            return b"".join(chunks)
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _too_large(limit: int) -> Problem:
