@@ -160,31 +160,31 @@ class Attempts:
     def pump(self) -> None:
         """Start as many jobs as windows and the total allow."""
         limit = self._around.limits.total
-        while not self._stopped and self._running < 2 * limit:
-            started = False
-            for destination in self._destinations.ready():
+        while not self._stopped and (ready := self._destinations.ready()):
+            for destination in ready:
                 # The other half is for destinations that have nothing running yet: many silent ones cannot fill it all.
                 if self._running >= (2 * limit if not destination.running else limit):
                     return
                 destination.running += 1
                 self._running += 1
-                started = True
-                self._tasks.spawn(self._carry(destination), name=f"{self._around.site}: to {destination.name}")
-            if not started:
-                return
+                job = self._destinations.next(destination)
+                self._tasks.spawn(self._carry(destination, job), name=f"{self._around.site}: to {destination.name}")
 
-    async def _carry(self, destination: Destination[_Job]) -> None:
-        """Work off a destination's jobs one after another, as long as its window allows."""
+    async def _carry(self, destination: Destination[_Job], job: _Job | None) -> None:
+        """Work off a destination's jobs one after another, beginning with `job`, as long as its window allows."""
         try:
-            while not self._stopped and (job := self._destinations.next(destination)) is not None:
+            while job is not None:
                 try:
                     await self._one(job, destination)
                 finally:
                     self._settled(job)
-                # A grown window starts further workers; a crowd gives way to a destination that has none.
-                self.pump()
-                if destination.running > destination.window.allowed or self._running >= self._around.limits.total:
+                # A crowd gives way to a destination that has none, and to a window that has shrunk.
+                crowded = self._running >= self._around.limits.total
+                if crowded or self._stopped or destination.running > destination.window.allowed:
                     break
+                job = self._destinations.next(destination)
+                if job is not None and destination.jobs:
+                    self.pump()  # the window may have grown
         finally:
             destination.running -= 1
             self._running -= 1
