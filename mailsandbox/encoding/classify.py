@@ -3,6 +3,7 @@
 Invariant: one pass per question, by C loops only: a clean 7-bit message costs no copy of its body. Knows no policy.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,17 +138,34 @@ def needs_of(octets: bytes, root: Part) -> Needs:
     from mailsandbox.encoding.utf8_headers import survey  # it is built on this module
 
     body = header = Offences()
-    for part in root.walk():
+    for part in judged_parts(root):
         header = _merge(header, offences(octets, part.header.start, part.header.end))
         for start, end in _content(part):
             body = _merge(body, offences(octets, start, end))
     return Needs(
         eight_bit_body=body.eight_bit >= 0,
         eight_bit_header=header.eight_bit >= 0,
-        utf8_address=header.eight_bit >= 0 and survey(octets, root).address,
+        utf8_address=header.eight_bit >= 0 and survey(octets, judged_parts(root)).address,
         binary=body.binary or header.nul >= 0 or header.bare_cr >= 0 or header.bare_lf >= 0,
         long_header_line=header.long_line >= 0,
     )
+
+
+def judged_parts(root: Part) -> Iterator[Part]:
+    """The parts whose headers are header for transport: none inside a message/global, which is a leaf where UTF-8 is
+    at home (RFC 6532 §3.7), none between the delimiters of a signed or encrypted part, which is one sealed body.
+    """
+    stack = [root]
+    while stack:
+        part = stack.pop()
+        yield part
+        if part.content_type.name != "message/global" and not is_protected_container(part):
+            stack.extend(reversed(part.children))
+
+
+def is_protected_container(part: Part) -> bool:
+    """Whether what lies between this part's delimiters may not be changed (RFC 1847 §2.1, §2.2)."""
+    return part.is_multipart and part.content_type.subtype in ("signed", "encrypted")
 
 
 def _merge(one: Offences, other: Offences) -> Offences:
@@ -169,7 +187,7 @@ def _merge(one: Offences, other: Offences) -> Offences:
 
 def _content(part: Part) -> list[tuple[int, int]]:
     """Octets of a part that are neither header nor inside a child."""
-    if not part.children:
+    if not part.children or is_protected_container(part) or part.content_type.name == "message/global":
         return [(part.body.start, part.body.end)]
     pieces, position = [], part.body.start
     for child in part.children:

@@ -9,16 +9,15 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from mailsandbox.encoding.classify import MAX_LINE, Offences, long_line, offences
+from mailsandbox.encoding.classify import MAX_LINE, Offences, is_protected_container, long_line, offences
 from mailsandbox.encoding.edits import EditList
-from mailsandbox.encoding.header_fields import convert_field
+from mailsandbox.encoding.header_fields import Problem, convert_field
 from mailsandbox.encoding.header_text import OFFENDING
 from mailsandbox.encoding.leaves import choose_encoding, encode_leaf, repair_leaf
-from mailsandbox.encoding.lint import is_protected_container
 from mailsandbox.encoding.verdicts import OnNeed, RelayPolicy
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.parameters import first_token, skip_comments
-from mailsandbox.message.spans import Part
+from mailsandbox.message.spans import Part, Span
 from mailsandbox.message.transfer import IDENTITY
 
 _LOST: Final = re.compile(rb"[\x80-\xff\0]|\r(?!\n)")
@@ -59,6 +58,7 @@ class Conversion:
         self.policy = policy
         self.edits = EditList(octets)
         self.findings: list[Finding] = []
+        self._boundaries: list[bytes] = []  # of the multiparts around the part at hand
 
     def run(self) -> None:
         for finding in self.root.all_findings():
@@ -77,9 +77,17 @@ class Conversion:
             self._multipart(part)
         elif part.is_message and part.content_type.subtype != "global":
             self._relabel(part)
+            if not part.has_blank_line and not self._passes(part.body):
+                self._blank_line(part)
             self._entity(part.children[0], is_message=True)
         else:
             self._leaf(part, is_message=is_message)
+
+    def _passes(self, span: Span) -> bool:
+        return self.target.allows(offences(self.octets, span.start, span.end))
+
+    def _is_binary(self, start: int, end: int) -> bool:
+        return offences(self.octets, start, end).binary
 
     # --- header ---------------------------------------------------------------------------------------------------
 
@@ -88,20 +96,22 @@ class Conversion:
         if not found.any or (self.target.utf8_header and not found.binary):
             return
         for field in part.fields:
-            if self.target.utf8_header and not offences(self.octets, field.start, field.end).binary:
+            if self.target.utf8_header and not self._is_binary(field.start, field.end):
                 continue
             converted = convert_field(self.octets, field, repair=self.policy.repair)
             if converted is None:
                 continue
-            if converted.problem is not None:
-                problem = converted.problem
+            problem = converted.problem
+            if problem is None and field.key == "content-type" and not part.boundary.isascii():
+                text = "boundary parameter with 8-bit octets"
+                problem = Problem("8bit-boundary", "RFC 2046 §5.1.1", text, "5.6.0")
+            if problem is not None:
+                if self.target.eight_bit and part is not self.root and not self._is_binary(field.start, field.end):
+                    continue  # body octets to this hop, so better left than refused
                 code = 553 if problem.enhanced == "5.6.7" else 554
                 self._refuse(part, problem.rule, problem.source, problem.text, field.start, problem.enhanced, code)
             if converted.loss:
                 self._loss(part, field.start, f"octets of {field.name.decode('ascii')[:60]} replaced by '?'")
-            if field.key == "content-type" and not part.boundary.isascii():
-                text = "boundary parameter with 8-bit octets"
-                self._refuse(part, "8bit-boundary", "RFC 2046 §5.1.1", text, field.start, "5.6.0")
             if converted.rule == "bare-lf":
                 for found_lf in _BARE_LF.finditer(self.octets, field.start, field.end):
                     self.edits.line_end(found_lf.start(), found_lf.end(), part=part.number)
@@ -119,7 +129,9 @@ class Conversion:
         starts = [*(field.start for field in part.fields), part.fields_end]
         for start, end in zip(ends, starts, strict=True):
             found = offences(self.octets, start, end)
-            if not found.any or (self.target.utf8_header and not found.binary):
+            if not found.any or (
+                not found.binary and (self.target.utf8_header or (self.target.eight_bit and part is not self.root))
+            ):
                 continue
             junk = _BARE_LF.sub(b"\r\n", self.octets[start:end])
             if OFFENDING.search(junk) or long_line(junk, 0, len(junk)) >= 0:
@@ -145,7 +157,9 @@ class Conversion:
         if is_protected_container(part) and not self.policy.break_signatures:
             self._protected(part)
         else:
+            self._boundaries.append(part.boundary)
             self._parts(part)
+            self._boundaries.pop()
         if part.epilogue:
             self._text_outside_parts(part, part.epilogue.start, part.epilogue.end, at_start=False)
 
@@ -242,6 +256,8 @@ class Conversion:
             else:
                 after = label
             at = field.value_start
+            if b"\n" in value or b"\r" in value or not value.isascii():
+                self.edits.discard(at + start, at + end)
             self.edits.replace(at + start, at + end, after, rule=rule, source=_MESSAGE_RULE, part=part.number)
 
     # --- leaves ---------------------------------------------------------------------------------------------------
@@ -261,6 +277,9 @@ class Conversion:
         else:
             self._blank_line(part)
             body = repair_leaf(self.octets[part.body.start : part.body.end], part.encoding)
+            for boundary in self._boundaries if part.encoding == "quoted-printable" else ():
+                # A soft line break may not make a delimiter of what follows it.
+                body = body.replace(b"=\r\n--" + boundary, b"=\r\n=2D-" + boundary)
             self.edits.replace(
                 part.body.start,
                 part.body.end,
@@ -294,10 +313,13 @@ class Conversion:
     def _encode(self, part: Part, found: Offences, *, is_message: bool) -> None:
         body = self.octets[part.body.start : part.body.end]
         encoding = choose_encoding(body, part.content_type, found)
+        encoded = encode_leaf(body, encoding)
+        if encoding == "quoted-printable" and any(b"=\r\n--" + boundary in encoded for boundary in self._boundaries):
+            # A soft line break would make a delimiter of what follows it.
+            encoding, encoded = "base64", encode_leaf(body, "base64")
         label = part.encoding if part.field("content-transfer-encoding") else "8bit" if found.eight_bit >= 0 else "7bit"
         self._label(part, label, encoding, found, is_message=is_message)
         self._blank_line(part)
-        encoded = encode_leaf(body, encoding)
         after = self.octets[part.end : part.end + 1]
         if (after and after not in b"\r\n") or (not after and encoding == "base64"):
             # A delimiter that shared its line end with an inner one; or the end of the message.

@@ -36,6 +36,10 @@ class EditList:
     def insert(self, at: int, octets: bytes, *, rule: str, source: str, part: str) -> None:
         self._edits.append(Edit(at, at, octets, rule, source, part))
 
+    def discard(self, start: int, end: int) -> None:
+        """Forget edits of octets [start, end), which are about to be replaced as a whole."""
+        self._edits = [edit for edit in self._edits if edit.end <= start or edit.start >= end]
+
     @property
     def consistent(self) -> bool:
         """Whether no two edits change the same octets."""

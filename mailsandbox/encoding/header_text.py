@@ -81,7 +81,7 @@ def encode_text(value: bytes, *, first_room: int = 75, in_comment: bool = False)
         run = _FOLD.sub(b"", run)
         if in_comment:
             run = _PAIR.sub(rb"\1", run)
-        room = first_room if index <= 2 and not any(out) else 75
+        room = first_room if not b"".join(out[:2]).strip() and len(out) <= 2 else 75
         out.append(encode_run(run, first_room=room))
         index = last + 1
     return b"".join(out)

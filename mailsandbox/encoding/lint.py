@@ -5,7 +5,7 @@ Invariant: a message that keeps the rules has no finding, so that a test can ass
 
 from typing import Final
 
-from mailsandbox.encoding.classify import Offences, offences
+from mailsandbox.encoding.classify import Offences, is_protected_container, offences
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.spans import Part
 from mailsandbox.message.transfer import IDENTITY
@@ -30,11 +30,6 @@ def lint(octets: bytes, root: Part, *, eight_bit: bool, binary_allowed: bool) ->
             if found.eight_bit >= 0:
                 _eight_bit_leaf(octets, part, found, findings, protected=part.start < protected_until)
     return findings
-
-
-def is_protected_container(part: Part) -> bool:
-    """Whether what lies between this part's delimiters may not be changed (RFC 1847 §2.1, §2.2)."""
-    return part.is_multipart and part.content_type.subtype in ("signed", "encrypted")
 
 
 def _encoding_label(part: Part, findings: list[Finding], *, binary_allowed: bool) -> None:

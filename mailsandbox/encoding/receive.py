@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from mailsandbox.encoding.classify import is_clean, offences
+from mailsandbox.encoding.classify import is_clean, judged_parts, offences
 from mailsandbox.encoding.lint import lint
 from mailsandbox.encoding.verdicts import Accept, Convert, ReceiveMode, Refuse, Verdict, bounded, refusal
 from mailsandbox.message.findings import Edit, Finding
@@ -119,9 +119,9 @@ class _Gate:
         octets = self.octets
         if octets.isascii():
             return
-        for part in root.walk():
+        for part in judged_parts(root):
             header = offences(octets, part.header.start, part.header.end)
-            if header.eight_bit >= 0 and not (part is not root and _in_global(root, part)):
+            if header.eight_bit >= 0:
                 self._eight_bit_header(part, header.eight_bit)
         if self.eight_bit:
             return
@@ -168,21 +168,6 @@ def part_at(root: Part, offset: int) -> str:
         if below is None:
             return part.number
         part = below
-
-
-def _in_global(root: Part, wanted: Part) -> bool:
-    """Whether a part lies inside a message/global, where UTF-8 headers are at home (RFC 6532 §3.7)."""
-    part = root
-    while part is not wanted:
-        if part.content_type.name == "message/global":
-            return True
-        below = next(
-            (child for child in part.children if child.start <= wanted.start < max(child.end, child.start + 1)), None
-        )
-        if below is None:
-            return False
-        part = below
-    return False
 
 
 def normalize_line_ends(octets: bytes) -> tuple[bytes, tuple[Edit, ...]]:

@@ -7,7 +7,7 @@ conversion of a conversion is itself. `emulate` shows what other servers do to t
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mailsandbox.encoding.classify import Needs, is_clean, needs_of, offences
+from mailsandbox.encoding.classify import Needs, is_clean, judged_parts, needs_of, offences
 from mailsandbox.encoding.conversion import Conversion, Target, Unconvertible
 from mailsandbox.encoding.edits import apply_edits
 from mailsandbox.encoding.lint import lint
@@ -95,7 +95,7 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
     except Unconvertible as refused_by:
         return _refuse(refused_by.finding, refused_by.code, findings)
     edits = conversion.edits.sorted()
-    if edits and not _sound(octets, conversion, target):
+    if edits and not _sound(octets, root, conversion, target):
         text = "the conversion does not give what the next hop can carry"
         return _refuse(Finding("conversion-failed", "RFC 3463 §3.7", text, enhanced="5.6.5"), 554, findings)
     findings += conversion.findings
@@ -106,7 +106,7 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
     return _sized(octets, edits, findings + _signatures(octets, root, edits, policy), offers, paths, target, policy)
 
 
-def _sound(octets: bytes, conversion: Conversion, target: Target) -> bool:
+def _sound(octets: bytes, root: Part, conversion: Conversion, target: Target) -> bool:
     """Nothing leaves that the hop cannot carry, whatever the octets were: the last line of defence."""
     if not conversion.edits.consistent:
         return False
@@ -114,7 +114,14 @@ def _sound(octets: bytes, conversion: Conversion, target: Target) -> bool:
         return True
     sent = apply_edits(octets, conversion.edits.sorted())
     found = offences(sent, 0, len(sent))
-    return not found.binary and (target.eight_bit or found.eight_bit < 0)
+    return not found.binary and (target.eight_bit or found.eight_bit < 0) and _same_shape(root, scan(sent))
+
+
+def _same_shape(one: Part, other: Part) -> bool:
+    """Whether both trees have the same parts; a message/global may have been encoded as a whole (RFC 6532 §3.7)."""
+    if one.content_type.name == "message/global" and not other.children:
+        return True
+    return len(one.children) == len(other.children) and all(map(_same_shape, one.children, other.children))
 
 
 def _refuse(finding: Finding, code: int, findings: list[Finding]) -> Refuse:
@@ -133,14 +140,16 @@ def _utf8_header(
     """Whether the header goes out in UTF-8; or why this message cannot go at all."""
     if not needs.eight_bit_header:
         return False, None
-    found = survey(octets, root)
+    everywhere = survey(octets, judged_parts(root))
+    # For a hop with 8BITMIME headers inside the body are body, which may hold any octet (RFC 6152 §2).
+    found = survey(octets, [root]) if "8BITMIME" in offers else everywhere
     # Not asked for, but an address that only SMTPUTF8 can carry: better sent so than not at all.
     if (envelope.smtputf8 or found.local_part >= 0) and "SMTPUTF8" in offers and found.utf8:
         return True, None
-    if envelope.smtputf8 and not policy.downgrade_utf8 and found.text >= 0 and found.local_part < 0:
+    if envelope.smtputf8 and not policy.downgrade_utf8 and everywhere.text >= 0 and found.local_part < 0:
         # RFC 6531 §3.2: a relay may not downgrade; only a submission server may.
         text = "UTF-8 header, but the next hop does not offer SMTPUTF8"
-        return False, Finding("utf8-header", "RFC 6531 §3.2", text, found.text, enhanced="5.6.9")
+        return False, Finding("utf8-header", "RFC 6531 §3.2", text, everywhere.text, enhanced="5.6.9")
     if found.local_part >= 0:
         text = "an address in the header has no ASCII form, and the next hop does not offer SMTPUTF8"
         return False, Finding("non-ascii-local-part", "RFC 6531 §3.3", text, found.local_part, enhanced="5.6.7")

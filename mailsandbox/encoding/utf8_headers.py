@@ -1,5 +1,6 @@
 """What in a message's headers is not ASCII: readable text, domains, or local parts. It decides about SMTPUTF8."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailsandbox.encoding.classify import first_eight_bit
@@ -22,11 +23,11 @@ class Survey:
         return self.domain >= 0 or self.local_part >= 0
 
 
-def survey(octets: bytes, root: Part) -> Survey:
-    """Look at every header field of every part."""
+def survey(octets: bytes, parts: Iterable[Part]) -> Survey:
+    """Look at every header field of these parts."""
     text = domain = local_part = -1
     utf8 = True
-    for part in root.walk():
+    for part in parts:
         if first_eight_bit(octets, part.header.start, part.header.end) < 0:
             continue
         utf8 = utf8 and _is_utf8(octets[part.header.start : part.header.end])

@@ -1,8 +1,7 @@
 """The end of every emulation: size, and what the message as sent breaks on this hop."""
 
-from mailsandbox.encoding.classify import is_clean, offences
+from mailsandbox.encoding.classify import is_clean, is_protected_container, offences
 from mailsandbox.encoding.edits import apply_edits, touched
-from mailsandbox.encoding.lint import is_protected_container
 from mailsandbox.encoding.verdicts import Accept, Convert, Refuse, Verdict, bounded, refusal
 from mailsandbox.message.envelope import Envelope
 from mailsandbox.message.findings import Edit, Finding
