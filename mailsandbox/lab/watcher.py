@@ -73,7 +73,7 @@ class Watcher(ABC):
         self._ready: deque[Notice] = deque()
         self._news = asyncio.Event()
         self._tasks = Tasks()
-        self._looking: asyncio.Task[None] | None = None
+        self._ended: Exception | None = None
 
     @abstractmethod
     async def connect(self) -> None:
@@ -94,7 +94,7 @@ class Watcher(ABC):
         except BaseException:
             await self.aclose()
             raise
-        self._looking = self._tasks.spawn(self._look_on(), name=f"watch {self.model.name}")
+        self._tasks.spawn(self._look_on(), name=f"watch {self.model.name}")
 
     async def next(self, timeout: float | None = None) -> Notice | None:
         """The next new message; None when none came within `timeout` seconds.
@@ -105,13 +105,13 @@ class Watcher(ABC):
             async with asyncio.timeout(timeout):
                 while not self._ready:
                     self._news.clear()
-                    if self._looking is not None and self._looking.done():
+                    if self._ended is not None:
                         break
                     await self._news.wait()
         except TimeoutError:
             return None
-        if not self._ready and self._looking is not None:
-            self._looking.result()
+        if not self._ready and self._ended is not None:
+            raise self._ended
         return self._ready.popleft()
 
     async def aclose(self) -> None:
@@ -127,6 +127,8 @@ class Watcher(ABC):
         try:
             while True:
                 await self.look()
+        except (OSError, TimeoutError, MailsandboxError) as error:
+            self._ended = error
         finally:
             self._news.set()
 

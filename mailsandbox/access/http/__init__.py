@@ -1,6 +1,5 @@
-"""The native HTTP interface: reads, deletes, sends, watches; and the levers of a test (clock, faults, queue, reset)."""
+"""The native HTTP interface: reads, deletes, sends, watches; and the levers of a test (clock, faults, queue, reset).
 
-from mailsandbox.access.http.context import HttpContext, QueueView, Submission
-from mailsandbox.access.http.server import HttpServer
-
-__all__ = ["HttpContext", "HttpServer", "QueueView", "Submission"]
+Read `app` for the table of routes, `gate` for what every request passes first, `server` for the sockets. `feed` is the
+log of changes in the form that all delivery models share; `waiting` is used without HTTP too.
+"""
