@@ -83,6 +83,12 @@ class _Job:
     load: Load
     rows: tuple[QueuedRecipient, ...]
 
+    @property
+    def item(self) -> QueuedItem:
+        """The item with these recipients alone."""
+        item = self.load.item
+        return item if len(self.rows) == len(item.recipients) else replace(item, recipients=self.rows)
+
 
 class Attempts:
     """Runs jobs. `due_at` is told when a deferred recipient needs attention, `room` when memory or disk has changed."""
@@ -201,7 +207,7 @@ class Attempts:
             async with self._budget.share(load.item.octets):
                 octets = load.octets if load.octets is not None else await self.octets(load.content)
                 report = await self._attempt(job, octets)
-                item = replace(load.item, recipients=job.rows)
+                item = job.item
                 now = around.clock.now()
                 settlement = settle(item, report.outcomes, policy=around.policy, now=now, rng=around.rng)
                 await self.write_down(item, load.content, settlement, octets=octets, records=report.records)
@@ -250,7 +256,7 @@ class Attempts:
             return
         around, now = self._around, self._around.clock.now()
         for other in self._destinations.take_all(destination):
-            item = replace(other.load.item, recipients=other.rows)
+            item = other.item
             outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
             settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)
             try:

@@ -45,6 +45,9 @@ def settle(
     result = Settlement()
     for row in item.recipients:
         outcome = outcomes.get(row.address, Later(_NO_WORD))
+        if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify:
+            _finish(result, row, "deliver")  # the usual case
+            continue
         tried = replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
         match outcome:
             case Done() as done:

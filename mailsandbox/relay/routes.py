@@ -29,6 +29,8 @@ from mailsandbox.smtp.replies import Reply, reply
 
 MAX_HOPS: Final = 10  # tried in one attempt; RFC 5321 §5.1 asks for at least two, Postfix stops at 5 addresses
 
+MAX_FIXED: Final = 1_000  # routes remembered
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -135,6 +137,7 @@ class Routes:
         self.zone = zone or Zone()
         self.default = default
         self.own = {canonical(name) for name in own}
+        self._fixed: dict[Route, Hops] = {}  # of routes that need no lookup: asked for each message
         self._rng = rng or random.Random(0)  # a sandbox without a seed of its own still repeats itself
 
     def key(self, address: str) -> str:
@@ -162,16 +165,13 @@ class Routes:
         return None if domain in self.zone or domain.startswith("[") else self.default
 
     def _of_route(self, route: Route) -> Hops | Unroutable:
-        if route.host.startswith("unix:"):
-            return Hops((_hop(route, "localhost", route.host.removeprefix("unix:"), 0),))
-        try:
-            literal = str(ipaddress.ip_address(route.host.strip("[]")))
-        except ValueError:
-            literal = ""
-        if route.host.lower() == "localhost":
-            literal = "127.0.0.1"
-        if literal:
-            return Hops((_hop(route, route.host, literal, route.port or SMTP_PORT),))
+        if (fixed := self._fixed.get(route)) is not None:
+            return fixed
+        if (hops := _without_lookup(route)) is not None:
+            if len(self._fixed) > MAX_FIXED:
+                self._fixed.clear()
+            self._fixed[route] = hops
+            return hops
         match self.zone.look_up(route.host):
             case Found(name, entry) if entry.addresses:
                 port = route.port or entry.port
@@ -237,6 +237,14 @@ class Routes:
             return Unroutable(reply(451, "4.4.3", failures[0]))
         # RFC 3463 §3.5: unable to route. RFC 5321 §5.1: MX records without a usable address are an error.
         return Unroutable(reply(550, "5.4.4", f"no mail server of {domain} has an address"))
+
+
+def _without_lookup(route: Route) -> Hops | None:
+    """The hop of a route to an address, to localhost or to a socket; None where a name must be looked up."""
+    if route.host.startswith("unix:"):
+        return Hops((_hop(route, "localhost", route.host.removeprefix("unix:"), 0),))
+    address = "127.0.0.1" if route.host.lower() == "localhost" else _literal(route.host.strip("[]"))
+    return Hops((_hop(route, route.host, address, route.port or SMTP_PORT),)) if address else None
 
 
 def _hop(route: Route, host: str, address: str, port: int, entry: Entry | None = None) -> Hop:

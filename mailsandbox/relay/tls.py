@@ -51,7 +51,7 @@ def policy_for(hop: Hop, *, configured: TlsPolicy, envelope: Envelope, mta_sts: 
         # RFC 7672 §2.2: TLSA records make TLS mandatory; where none is usable, without authentication.
         usable = any(record.usage == _DANE_EE for record in hop.tlsa)
         level = _higher(level, "dane" if usable else "required")
-    return replace(configured, level=level)
+    return configured if level == configured.level else replace(configured, level=level)
 
 
 def _higher(level: str, at_least: str) -> str:

@@ -144,10 +144,11 @@ class Visit:
         recipients = await self._past_faults()
         if not recipients:
             return True
+        whole = len(recipients) == len(message.envelope.recipients)
         verdict = self.kit.prepare(
             message.octets,
             offers=connection.offers,
-            envelope=replace(message.envelope, recipients=tuple(recipients)),
+            envelope=message.envelope if whole else replace(message.envelope, recipients=tuple(recipients)),
             policy=replace(self.kit.policy, queue_id=message.queue_id),
         )
         if isinstance(verdict, Refuse):
