@@ -52,8 +52,8 @@ class QueueLimits:
     concurrency: int = 20  # attempts at once for one destination
     total: int = 200  # attempts at once; twice as many where destinations have only one
     in_memory: int = 20_000  # recipients; more wait on disk
-    kept_octets: int = 64 << 20  # of fresh messages, so that they are not read back
-    large_octets: int = 64 << 20  # of messages above 1 MiB that are carried at once
+    kept_octets: int = 32 << 20  # of fresh messages, so that they are not read back
+    large_octets: int = 48 << 20  # of messages above 1 MiB that are carried at once
     lease: float = 600.0  # seconds; RFC 5321 §4.5.3.2.6 lets one answer take that long
     claim: int = 500  # recipients taken by one transaction
     closing: float = 0.3  # seconds of real time that running attempts are given at the end

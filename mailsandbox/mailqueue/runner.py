@@ -21,6 +21,7 @@ from mailsandbox.mailqueue.model import Courier, NewItem, QueuedItem, QueuedReci
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.mailqueue.settling import attend, give_up
 from mailsandbox.mailqueue.spool import Lease, Spool, Stored
+from mailsandbox.message.envelope import domain_of
 from mailsandbox.smtp.replies import reply
 from mailsandbox.tasks import Tasks
 
@@ -230,11 +231,31 @@ class Queue:
         self._wake.set()
         return due
 
-    async def run(self) -> int:
-        """Try everything that waits and is not held, now; returns how many recipients."""
-        due = await self._database.write(lambda tx: self._spool.retry_in(tx, now=self._clock.now()))
+    async def run(self, *, domain: str = "") -> int:
+        """Try everything that waits and is not held, now; returns how many recipients.
+
+        `domain`: only items with a recipient there, as ETRN asks for (RFC 1985 §5).
+        """
+
+        def work(tx: Tx) -> int:
+            now = self._clock.now()
+            if not domain:
+                return self._spool.retry_in(tx, now=now)
+            return sum(self._spool.retry_in(tx, now=now, queue_id=queue_id) for queue_id in self._bound_for(tx, domain))
+
+        due = await self._database.write(work)
         self._wake.set()
         return due
+
+    def _bound_for(self, tx: Tx, domain: str) -> list[str]:
+        found: list[str] = []
+        after = ""
+        while items := self._spool.items_in(tx, limit=self._limits.claim, after=after):
+            after = items[-1].queue_id
+            for item in items:
+                if any(domain_of(row.address) == domain.lower() for row in item.recipients):
+                    found.append(item.queue_id)
+        return found
 
     async def bounce(self, queue_id: str) -> None:
         """Return it to its sender now. Raises QueueError while it is being sent."""

@@ -180,6 +180,19 @@ async def test_retry_tries_now_and_run_tries_all_now(make_kit):
     assert len(kit.courier.attempts) == 5
 
 
+@pytest.mark.rfc(1985, "5")
+async def test_run_for_a_domain_tries_what_is_bound_for_it_only(make_kit):
+    kit = await make_kit(limits=QueueLimits(claim=2))
+    for number in range(5):
+        for domain in ("one.test", "two.test"):
+            kit.courier.answers[f"b{number}@{domain}"] = [LATER_OUTCOME]
+            await kit.send(f"b{number}@{domain}")
+    assert await kit.queue.run(domain="One.Test") == 5
+    await kit.clock.advance(0)
+    assert {item.recipients[0].address.partition("@")[2] for item in await kit.queue.items()} == {"two.test"}
+    assert await kit.queue.run(domain="three.test") == 0
+
+
 async def test_bounce_tells_the_sender_and_empties_the_item(make_kit):
     kit = await make_kit()
     queue_id = await _held_back(kit)
