@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -147,3 +148,8 @@ async def test_one_connection_serves_many_requests(house):
     for _ in range(5):
         await house.client.get("/livez")
     assert len(house.server._state.connections) == 1
+
+
+def test_the_documentation_names_every_route():
+    text = Path(__file__).parents[2].joinpath("docs", "http.md").read_text()
+    assert [route for route in sorted(FIXED) if f"`{route}" not in text] == []
