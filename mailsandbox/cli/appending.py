@@ -18,6 +18,10 @@ _FLAG: Final = re.compile(r"\\?[!#$&'+,\-./0-9:;<=>?@A-Z^_`a-z|}~]+")  # RFC 905
 _TIMEOUT: Final = 60.0  # seconds for one answer
 
 
+class Refusal(click.ClickException):
+    """The server said no; the connection is good for more."""
+
+
 class Appender:
     """One logged-in connection. Use it as a context manager. Raises click.ClickException for every refusal."""
 
@@ -65,8 +69,8 @@ class Appender:
             words.append(b"(" + " ".join(kept).encode("ascii") + b")")
         if received_at is not None:
             words.append(_date_time(received_at))
-        # RFC 7888: a non-synchronising literal needs no round trip.
-        words.append(b"{%d+}\r\n%b" % (len(octets), octets))
+        # RFC 7888: a non-synchronising literal needs no round trip. RFC 3516 §4.4: NUL needs a literal8.
+        words.append(b"%b{%d+}\r\n%b" % (b"~" if b"\0" in octets else b"", len(octets), octets))
         self._command(b" ".join(words), f"append to {mailbox!r}")
 
     def _command(self, command: bytes, what: str, *, may_fail: bool = False) -> None:
@@ -81,7 +85,7 @@ class Appender:
             raise click.ClickException(f"IMAP: the connection broke: {error.strerror or error}") from None
         answer = line[len(tag) :].decode("utf-8", "replace").strip()
         if not answer.upper().startswith("OK") and not may_fail:
-            raise click.ClickException(f"{clean(self._account)}: cannot {what}: {clean(answer)}")
+            raise Refusal(f"{clean(self._account)}: cannot {what}: {clean(answer)}")
 
     def _line(self) -> bytes:
         line = self._file.readline(1_000_000)

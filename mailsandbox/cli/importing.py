@@ -6,8 +6,9 @@ import click
 
 from mailsandbox.cli.archives import FORMATS, read_archive
 from mailsandbox.cli.daemon import find_daemon
+from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
-from mailsandbox.cli.printing import many, note, say, say_json
+from mailsandbox.cli.printing import clean, many, note, say, say_json
 from mailsandbox.cli.progress import tracked
 
 
@@ -28,17 +29,18 @@ def command(
     as_json: bool,
     ready_file: Path | None,
     url: str | None,
-) -> None:
+) -> int:
     """Put the messages of mbox files, Maildirs, .eml files or trees of them, and zip archives into an account.
 
     They go straight into the mailbox (IMAP APPEND): octets, flags and dates of arrival are kept. To see them cross the
-    servers instead, use `mailsandbox send --eml`.
+    servers instead, use `mailsandbox send --eml`. What the server refuses is skipped and named, with exit code 1.
     """
-    from mailsandbox.cli.appending import Appender
+    from mailsandbox.cli.appending import Appender, Refusal
 
     place = find_daemon(ready_file, url).service("imap")
     appenders: dict[str, Appender] = {}
     counts: dict[str, int] = {}
+    skipped: list[dict[str, str]] = []
     octets = 0
     try:
         for path in paths:
@@ -49,16 +51,23 @@ def command(
                 if whose not in appenders:
                     appenders[whose] = Appender(place, whose, password)
                 into = mailbox or message.mailbox or "INBOX"
-                appenders[whose].append(into, message.octets, flags=message.flags, received_at=message.received_at)
+                try:
+                    appenders[whose].append(into, message.octets, flags=message.flags, received_at=message.received_at)
+                except Refusal as refusal:
+                    skipped.append({"source": message.source, "why": refusal.message})
+                    continue
                 counts[whose] = counts.get(whose, 0) + 1
                 octets += len(message.octets)
     finally:
         for appender in appenders.values():
             appender.close()
     if as_json:
-        say_json({"imported": counts, "octets": octets})
-        return
+        say_json({"imported": counts, "octets": octets, "skipped": skipped})
+        return NOT_DONE if skipped else 0
+    for row in skipped:
+        note(f"skipped {clean(row['source'])}: {row['why']}")
     for whose, count in counts.items():
         say(f"{many(count, 'message')} imported into {whose}")
-    if not counts:
+    if not counts and not skipped:
         note("there was no message in it")
+    return NOT_DONE if skipped else 0

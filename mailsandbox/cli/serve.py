@@ -67,11 +67,9 @@ def command(
         raise click.UsageError("--data, --memory and --database exclude each other: give one of them")
     from mailsandbox.config import load
 
-    spec = load(config, environ=os.environ)
+    spec = load(config, environ=os.environ, host=host)
     if data is not None or memory or database is not None:
         spec = dataclasses.replace(spec, data=data, database=database)
-    if host is not None:
-        spec = dataclasses.replace(spec, host=host)
     if ephemeral:
         spec = spec.ephemeral()
 

@@ -214,11 +214,41 @@ def test_the_zip_of_everything_holds_journeys(daemon, run, tmp_path):
         assert f"journeys/{row['journey']}.json" in archive.namelist()
 
 
-def test_the_queue_is_listed_held_released_and_emptied(daemon, run):
-    # Nobody listens at the domain's address, so the message stays in the queue.
-    assert run("queue").code == 0
-    assert run("queue", "run").code == 0
-    assert run("queue", "hold", "nosuchid").code == 1
+def test_a_message_that_waits_is_listed_held_released_retried_and_removed(run, tmp_path, monkeypatch):
+    config = tmp_path / "stuck.toml"
+    config.write_text('[[routes]]\ndomain = "stuck.test"\nhost = "127.0.0.1"\nport = 9\n')
+    path = tmp_path / "ready.json"
+    monkeypatch.setenv("MAILSANDBOX_READY_FILE", str(path))
+    process = started(path, "--config", str(config))
+    try:
+        queue_id = run("send", "--to", "b@stuck.test", "--text", "x", "--json").json["queue_id"]
+        assert run("queue", "run").code == 0
+        listed = run("queue", "list", "--site", "alpha")
+        assert queue_id in listed.out
+        assert "b@stuck.test: " in listed.out
+        assert "1 message in the queue" in listed.err
+        assert run("queue", "hold", queue_id).code == 0
+        assert "held" in run("queue").out
+        assert run("queue", "release", queue_id).code == 0
+        assert run("queue", "retry", queue_id).code == 0
+        assert "attempt 1 at +" in run("journey", queue_id).out
+        assert run("queue", "remove", queue_id).code == 0
+        assert run("queue", "hold", queue_id).code == 1
+        assert "the queue is empty" in run("queue").err
+    finally:
+        stopped(process)
+
+
+def test_a_message_with_nul_is_imported_and_what_is_refused_is_named(daemon, run, tmp_path):
+    (tmp_path / "nul.eml").write_bytes(b"Subject: nul\r\n\r\n\x00\x00")
+    assert run("import", tmp_path / "nul.eml", "--account", "nul@beta.test").code == 0
+    (row,) = run("list", "nul@beta.test", "--json").json["messages"]
+    # RFC 3516 §4.4: the server may re-encode what came as literal8; the content stays.
+    run("raw", row["id"], "--part", "1", "-o", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"\x00\x00"
+    refused = run("import", tmp_path / "nul.eml", "--account", "nul@beta.test", "--mailbox", "a\x01b")
+    assert refused.code == 1
+    assert "skipped" in refused.err
 
 
 def test_connections_are_listed_with_their_transcripts(daemon, run):
