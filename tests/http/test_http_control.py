@@ -32,7 +32,7 @@ class Queue:
         return self.kept
 
     def __getattr__(self, name):
-        if name not in ("hold", "release", "retry", "remove", "run"):
+        if name not in ("hold", "release", "retry", "remove", "run", "bounce"):
             raise AttributeError(name)
 
         async def act(*_):
@@ -135,7 +135,8 @@ async def test_each_lever_of_the_queue_moves_the_right_item(house, queues):
         assert (await house.client.post(f"/v1/queue/Q2/{lever}")).json()["id"] == "Q2"
     assert (await house.client.delete("/v1/queue/Q2")).status_code == 204
     assert queues["beta"].done == ["run", "retry", "hold", "release", "remove"]
-    assert queues["alpha"].done == ["run"]
+    assert (await house.client.post("/v1/queue/Q1/bounce")).status_code == 204
+    assert queues["alpha"].done == ["run", "bounce"]
     assert (await house.client.delete("/v1/queue/Q2")).status_code == 404
     assert (await house.client.post("/v1/queue/Q9/retry")).status_code == 404
 

@@ -39,6 +39,7 @@ FIXED = {
     "POST /v1/queue/{id}/retry",
     "POST /v1/queue/{id}/hold",
     "POST /v1/queue/{id}/release",
+    "POST /v1/queue/{id}/bounce",
     "DELETE /v1/queue/{id}",
     "POST /v1/clock/advance",
     "GET /v1/clock",

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.endpoints import Endpoint
@@ -33,6 +34,7 @@ _GUARDS: Final = {
     # A message never changes under its id, but the next daemon on this port may give the id to another one.
     "Cache-Control": "private, no-cache",
 }
+SLICE: Final = 262_144  # octets
 _CID: Final = re.compile(r"\bcid:([^\s\"'<>()\\]+)", re.IGNORECASE)  # RFC 2392 §2
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
@@ -127,6 +129,17 @@ def _first(index: Sequence[PartEntry], content_type: str) -> PartEntry | None:
     return None
 
 
+class Octets(Response):
+    """A body handed to the transport slice by slice: a slow reader of a large message does not double its memory."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), SLICE):
+            body = bytes(self.body[start : start + SLICE])
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def _answer(request: Request, octets: bytes, content_type: str, headers: dict[str, str] | None = None) -> Response:
     """The octets, or 304 where the client has them (RFC 9110 §13.1.2)."""
     tag = f'"{blake2b(octets, digest_size=12).hexdigest()}"'
@@ -135,7 +148,7 @@ def _answer(request: Request, octets: bytes, content_type: str, headers: dict[st
     given = request.headers.get("if-none-match", "")
     if given.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in given.split(",")):
         return Response(status_code=304, headers=fields)
-    return Response(octets, headers=fields | {"Content-Type": content_type})
+    return Octets(octets, headers=fields | {"Content-Type": content_type})
 
 
 def _filename(name: str) -> str:

@@ -124,6 +124,14 @@ ENDPOINTS = (
         also=(204, 404),
     ),
     Endpoint(
+        "POST",
+        "/v1/queue/{id}/bounce",
+        _act(lambda queue, queue_id: queue.bounce(queue_id), gone=True),
+        "Return one message to its sender now",
+        status=204,
+        also=(404, 409),
+    ),
+    Endpoint(
         "DELETE",
         "/v1/queue/{id}",
         _act(lambda queue, queue_id: queue.remove(queue_id), gone=True),
