@@ -1,4 +1,4 @@
-"""Works that share one commit: each in its own savepoint, their results given out together.
+"""Works that share one commit, though each fails alone; their results are given out together.
 
 Invariant: `settle` is called exactly once for every batch, after its commit or after its failure, on the loop's thread.
 Knows SQLite's connection, not who calls it from which thread.
@@ -54,15 +54,19 @@ class _Failed:
 
 
 class Batch:
-    """Runs submissions in one transaction of `connection`."""
+    """Runs submissions in one transaction of `connection`.
 
-    __slots__ = ("_alone", "_broken", "_outcomes", "_place", "_tx", "submissions")
+    First without savepoints, which cost as much as a statement each; when a work fails, all is undone and run again
+    with them.
+    """
+
+    __slots__ = ("_broken", "_careful", "_outcomes", "_place", "_tx", "submissions")
 
     def __init__(self, connection: sqlite3.Connection, submissions: list[Submission], place: str) -> None:
         self.submissions = submissions
         self._tx = SqliteTx(connection)
         self._place = place
-        self._alone = len(submissions) == 1
+        self._careful = False
         self._outcomes: list[object] = []
         self._broken: BaseException | None = None
 
@@ -79,7 +83,10 @@ class Batch:
             submission = self.submissions[len(self._outcomes)]
             if submission.heavy and not heavy_too:
                 return False
-            self._run_one(submission.work)
+            if self._careful:
+                self._run_carefully(submission.work)
+            else:
+                self._run_plainly(submission.work)
         return True
 
     def commit(self) -> None:
@@ -105,37 +112,48 @@ class Batch:
             self._tx.callbacks,
         )
 
-    def _run_one(self, work: Work[Any]) -> None:  # Any: see Submission
+    def _run_plainly(self, work: Work[Any]) -> None:  # Any: see Submission
+        try:
+            self._outcomes.append(work(self._tx))
+        except BaseException as error:
+            if self._lost(error):
+                return
+            self._roll_back()
+            self._tx.callbacks.clear()
+            if len(self.submissions) == 1:
+                self._outcomes.append(_Failed(self._failure(error)))
+                return
+            self._outcomes.clear()
+            self._careful = True
+            self.begin()
+
+    def _run_carefully(self, work: Work[Any]) -> None:  # Any: see Submission
         tx = self._tx
         callbacks = len(tx.callbacks)
         try:
-            if not self._alone:
-                tx.execute("SAVEPOINT work")
+            tx.execute("SAVEPOINT work")
             value = work(tx)
-            if not self._alone:
-                tx.execute("RELEASE work")
+            tx.execute("RELEASE work")
         except BaseException as error:
-            self._undo(error, callbacks)
+            del tx.callbacks[callbacks:]
+            if self._lost(error):
+                return
+            try:
+                tx.execute("ROLLBACK TO work")
+                tx.execute("RELEASE work")
+            except sqlite3.Error as second:
+                self._broken = self._failure(second)
+                return
+            self._outcomes.append(_Failed(self._failure(error)))
         else:
             self._outcomes.append(value)
 
-    def _undo(self, error: BaseException, callbacks: int) -> None:
-        """Undo one work. The engine itself ends the whole transaction for a full disk or an I/O error."""
-        failure = self._failure(error) if isinstance(error, sqlite3.Error) else error
-        del self._tx.callbacks[callbacks:]
-        if not self._tx.connection.in_transaction:
-            self._broken = failure
-            return
-        try:
-            if self._alone:
-                self._tx.execute("ROLLBACK")
-            else:
-                self._tx.execute("ROLLBACK TO work")
-                self._tx.execute("RELEASE work")
-        except sqlite3.Error as second:
-            self._broken = self._failure(second)
-            return
-        self._outcomes.append(_Failed(failure))
+    def _lost(self, error: BaseException) -> bool:
+        """Whether the engine ended the whole transaction by itself, as it does for a full disk or an I/O error."""
+        if self._tx.connection.in_transaction:
+            return False
+        self._broken = self._failure(error)
+        return True
 
     def _roll_back(self) -> None:
         try:
@@ -144,8 +162,8 @@ class Batch:
         except sqlite3.Error as error:
             _log.error("%s: rollback failed: %s", self._place, error)
 
-    def _failure(self, error: sqlite3.Error) -> BaseException:
-        return sqlite_failure(error, self._place) or error
+    def _failure(self, error: BaseException) -> BaseException:
+        return (sqlite_failure(error, self._place) or error) if isinstance(error, sqlite3.Error) else error
 
 
 def settle(

@@ -27,7 +27,7 @@ MIGRATIONS: Final[list[Migration]] = [
 
 _PUT: Final = (
     "INSERT INTO blobs (sha256, refs, size, octets) VALUES (?, 1, ?, ?) "
-    "ON CONFLICT (sha256) DO UPDATE SET refs = blobs.refs + 1 RETURNING id"
+    "ON CONFLICT (sha256) DO UPDATE SET refs = blobs.refs + 1 RETURNING id, refs"
 )
 
 
@@ -36,9 +36,13 @@ class Blobs:
 
     def put(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> int:
         """Store `octets`, or count one more reference to them; returns their id. `sha256` spares hashing again."""
+        return self.put_counted(tx, octets, sha256=sha256)[0]
+
+    def put_counted(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> tuple[int, int]:
+        """`put`; returns the id and how many references there are now: 1 when the octets are new."""
         digest = sha256 or hashlib.sha256(octets).digest()
-        content_id: int = tx.execute(_PUT, (digest, len(octets), octets)).fetchone()[0]
-        return content_id
+        row: tuple[int, int] = tx.execute(_PUT, (digest, len(octets), octets)).fetchone()
+        return row
 
     def get(self, tx: Tx, content_id: int) -> bytes:
         """The octets; raises NoSuchMessage when they are gone."""

@@ -49,8 +49,8 @@ class Contents:
     def put(self, unit: Unit, octets: bytes, *, copies: int) -> Content:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
         tx = unit.tx
-        key = self._blobs.put(tx, octets)
-        row = tx.execute(_SHARE, (copies, key)).fetchone()
+        key, refs = self._blobs.put_counted(tx, octets)
+        row = tx.execute(_SHARE, (copies, key)).fetchone() if refs > 1 else None
         if row is not None:
             self._blobs.release(tx, key)  # the contents row holds one already
             size, message_id, in_reply_to, references = row

@@ -44,10 +44,17 @@ class Missed:
 class Following:
     """Follows the accounts that are open here."""
 
-    def __init__(self, database: Database, states: States, tell: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        states: States,
+        tell: Callable[[Sequence[Change]], None],
+        restored: Callable[[], None],
+    ) -> None:
         self._database = database
         self._states = states
         self._tell = tell
+        self._restored = restored  # another daemon put the database back to a snapshot
         self._known: OrderedDict[int, int] = OrderedDict()
         self._catching: set[int] = set()
         self._again: set[int] = set()
@@ -68,10 +75,9 @@ class Following:
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
 
-    def restored(self) -> None:
+    def forget(self) -> None:
         """The database was put back to a snapshot: what was known is no longer so."""
         self._known.clear()
-        self._states.clear(self._tell)
 
     def close_gap(self, unit: Unit, account: Account, prior: int) -> None:
         """Within `unit`, which took the numbers after `prior`: read what others did since we knew."""
@@ -118,7 +124,7 @@ class Following:
 
     def _heard(self, topic: str) -> None:
         if topic == RESTORED:
-            self.restored()
+            self._restored()
             return
         if not topic:
             for key in list(self._known):

@@ -13,6 +13,8 @@ from mailsandbox.store.model import ChangeType, MailboxStatus
 from mailsandbox.store.names import INBOX, SEPARATOR, is_below, mailbox_name
 from mailsandbox.store.unit import Account, Mailbox, Unit
 
+_MAX_TARGETS: Final = 10_000  # mailboxes, about 3 MB
+
 _STATUS: Final = (
     "SELECT m.name, m.uid_validity, m.uid_next, m.mod_seq, m.messages, m.unseen, m.deleted, m.octets, m.recent_from, "
     "m.id, m.special_use, s.name IS NOT NULL FROM mailboxes m "
@@ -26,6 +28,7 @@ class Mailboxes:
     def __init__(self, contents: Contents, initial: Sequence[tuple[str, str]] = ((INBOX, ""),)) -> None:
         self._contents = contents
         self._initial = initial
+        self._targets: dict[tuple[str, str], Mailbox] = {}  # committed ones, by account and name as given
 
     def ensure(self, unit: Unit, address: str) -> Account:
         """The account, made if it is new."""
@@ -45,11 +48,29 @@ class Mailboxes:
                 self._subscribe(unit, account, name)
         return account
 
+    def known_target(self, address: str, name: str) -> Mailbox | None:
+        """Where deliveries went before. It may be gone: then `Messages.deliver` raises NoSuchMailbox."""
+        return self._targets.get((address, name))
+
     def target(self, unit: Unit, address: str, name: str) -> Mailbox:
         """Where a delivery goes: the mailbox, or INBOX when there is none of that name."""
         account = self.ensure(unit, address)
-        found = unit.find_mailbox(account, name) if name != INBOX else None
-        return found or unit.mailbox(account, INBOX)
+        canonical_name = mailbox_name(name)
+        found = unit.find_mailbox(account, canonical_name)
+        if found is None:
+            return unit.mailbox(account, INBOX)
+        unit.tx.after_commit(lambda: self._remember((address, name), found))
+        return found
+
+    def forget_targets(self) -> None:
+        """The database was put back to a snapshot: keys may be given again."""
+        self._targets.clear()
+
+    def _remember(self, key: tuple[str, str], mailbox: Mailbox) -> None:
+        # Only once committed: keys of a transaction that was undone are given again.
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        self._targets[key] = mailbox
 
     def create(self, unit: Unit, account: Account, name: str, special_use: str = "") -> Mailbox:
         """Raises MailboxExists, BadMailboxName."""

@@ -33,7 +33,8 @@ Quota = Callable[[str], int | None]  # octets an account may hold
 COLUMNS: Final = "uid, mailbox_id, mod_seq, flags, internal_date, octets, content_id, save_date, email_id, thread_id"
 _TAKE: Final = (
     "UPDATE mailboxes SET uid_next = uid_next + ?, mod_seq = mod_seq + 1, messages = messages + ?, "
-    "unseen = unseen + ?, deleted = deleted + ?, octets = octets + ? WHERE id = ? RETURNING uid_next, mod_seq"
+    "unseen = unseen + ?, deleted = deleted + ?, octets = octets + ? "
+    "WHERE id = ? AND name = ? RETURNING uid_next, mod_seq"
 )
 _INSERT: Final = (
     f"INSERT INTO messages ({COLUMNS}, trace_octets, journey_id, recipient) "
@@ -314,7 +315,7 @@ class Messages:
     ) -> tuple[Uid, ModSeq]:
         """Take `uids` UIDs and one mod-sequence, and move the counters; returns the first UID and the mod-sequence."""
         row = unit.tx.execute(
-            _TAKE, (uids, uids if messages is None else messages, unseen, deleted, octets, mailbox.key)
+            _TAKE, (uids, uids if messages is None else messages, unseen, deleted, octets, mailbox.key, mailbox.name)
         ).fetchone()
         if row is None:
             raise NoSuchMailbox(f"{mailbox.account.address} has no mailbox {mailbox.name}")

@@ -11,6 +11,8 @@ MAX_NAME: Final = 1000  # octets of UTF-8; Dovecot: 4096 for the path, Gmail: 22
 
 def mailbox_name(name: str) -> str:
     """The canonical spelling: INBOX in capitals, without a trailing separator. Raises BadMailboxName."""
+    if name == INBOX:
+        return name
     if name.endswith(SEPARATOR):  # RFC 9051 §6.3.4: a trailing separator only announces names below
         name = name.removesuffix(SEPARATOR)
     first, separator, rest = name.partition(SEPARATOR)

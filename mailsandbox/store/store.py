@@ -13,9 +13,10 @@ from mailsandbox.clock import Clock, SystemClock
 from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
 from mailsandbox.database.schema import migrate
 from mailsandbox.database.tx import Database, Row, Tx
+from mailsandbox.errors import NoSuchMailbox
 from mailsandbox.message.rendering import render
 from mailsandbox.store import changelog, expunges, listing, metadata, reading, reindexing
-from mailsandbox.store.contents import Contents, Render
+from mailsandbox.store.contents import Content, Contents, Render
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.following import TOPIC, Following
 from mailsandbox.store.mailboxes import Mailboxes, require_status
@@ -74,7 +75,7 @@ class Store:
         self._following: Following | None = None
         self._close_gap: CloseGap | None = None
         if database.shared:
-            self._following = Following(database, self._states, self._tell)
+            self._following = Following(database, self._states, self._tell, self._forget_all)
             self._close_gap = self._following.close_gap
         self._texts = TextIndex(database)
         self._maildrops = Maildrops(database)
@@ -114,9 +115,7 @@ class Store:
         """
         self._texts.clear()
         await self.database.restore(image)
-        if self._following is not None:
-            self._following.restored()
-        self._states.clear(self._tell)
+        self._forget_all()
 
     async def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Render every content again, after the renderer changed; `progress` gets done and total. Returns how many."""
@@ -231,10 +230,20 @@ class Store:
         # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
         for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
             delivery = deliveries[index]
-            mailbox = self._mailboxes.target(unit, delivery.account, mailbox_name(delivery.mailbox))
-            landed[index] = self.messages.deliver(unit, mailbox, delivery, content, journey_id)
+            landed[index] = self._deliver_one(unit, delivery, content, journey_id)
         self._watch(unit)
         return [landed[index] for index in range(len(deliveries))]
+
+    def _deliver_one(self, unit: Unit, delivery: Delivery, content: Content, journey_id: str) -> Landed:
+        """Where it went the last time, without looking; when that is gone, or on the first time, after looking."""
+        mailbox = self._mailboxes.known_target(delivery.account, delivery.mailbox)
+        if mailbox is not None:
+            try:
+                return self.messages.deliver(unit, mailbox, delivery, content, journey_id)
+            except NoSuchMailbox:
+                pass
+        mailbox = self._mailboxes.target(unit, delivery.account, delivery.mailbox)
+        return self.messages.deliver(unit, mailbox, delivery, content, journey_id)
 
     async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
         """Deliver copies, durably, all or none."""
@@ -394,6 +403,14 @@ class Store:
         unit.tx.after_commit(lambda: self._committed(unit))
         for key, (first, last) in unit.numbered.items():
             unit.tx.announce(f"{TOPIC}:{key}:{first}:{last}")
+
+    def _forget_all(self) -> None:
+        """The database is another: what is remembered of it no longer holds."""
+        self._texts.clear()
+        self._mailboxes.forget_targets()
+        if self._following is not None:
+            self._following.forget()
+        self._states.clear(self._tell)
 
     def _loaded(self, state: MailboxState) -> None:
         if self._following is not None:
