@@ -1,5 +1,6 @@
 """Listeners on free ports, with everything they accept kept in a list."""
 
+import asyncio
 import itertools
 import ssl
 
@@ -81,3 +82,39 @@ class Services:
             for client in service.clients:
                 client.close()
             await service.listener.aclose()
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closing = False
+        self.reading = True
+
+    def get_extra_info(self, name, default=None):
+        return {"peername": ("127.0.0.1", 4711), "sockname": ("127.0.0.1", 25)}.get(name, default)
+
+    def write(self, data) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def hang_up(self, connection: asyncio.Protocol) -> None:
+        """The connection ends."""
+        self.closing = True
+        connection.connection_lost(None)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from smtp_services import Transport
 
 from mailsandbox.submit.connection import SmtpConnection
 from mailsandbox.submit.listener import Shared
@@ -25,30 +26,6 @@ IMPOSTORS = {
     "CRLF . CR NUL LF": b"\r\n.\r\x00\n",
     "CRLF . LF CR": b"\r\n.\n\r",
 }
-
-
-class Transport(asyncio.Transport):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closing = False
-
-    def get_extra_info(self, name, default=None):
-        return {"peername": ("127.0.0.1", 4711), "sockname": ("127.0.0.1", 25)}.get(name, default)
-
-    def write(self, data) -> None:
-        self.written += bytes(data)
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def abort(self) -> None:
-        self.closing = True
 
 
 async def settle() -> None:
@@ -87,7 +64,7 @@ async def test_an_impostor_ends_nothing_at_whatever_octet_it_is_cut(serve, impos
         replies = transport.written.removeprefix(before).splitlines()
         assert len(replies) == 2
         assert replies[1].startswith(b"221 ")
-        connection.connection_lost(None)
+        transport.hang_up(connection)
     assert {incoming.envelope.reverse_path for incoming in service.accepted} <= {"a@alpha.test"}
     if mode == "strict":
         # Only the one without bare CR, bare LF and NUL is content that may be had.
@@ -104,5 +81,5 @@ async def test_octet_by_octet_is_the_same_as_whole(serve):
             connection.data_received(piece)
             await settle()
         assert transport.written.endswith(b"250 2.0.0 OK\r\n")
-        connection.connection_lost(None)
+        transport.hang_up(connection)
     assert [incoming.octets for incoming in service.accepted] == [b"Subject: x\r\n\r\n.a\r\n..\r\nb\r\n"] * 2
