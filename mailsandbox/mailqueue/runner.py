@@ -252,9 +252,11 @@ class Queue:
         after = ""
         while items := self._spool.items_in(tx, limit=self._limits.claim, after=after):
             after = items[-1].queue_id
-            for item in items:
-                if any(domain_of(row.address) == domain.lower() for row in item.recipients):
-                    found.append(item.queue_id)
+            found.extend(
+                item.queue_id
+                for item in items
+                if any(domain_of(row.address) == domain.lower() for row in item.recipients)
+            )
         return found
 
     async def bounce(self, queue_id: str) -> None:
