@@ -36,7 +36,7 @@ class Server:
         return self.context.store
 
     async def wire(self, *, tls: ssl.SSLContext | None = None) -> Wire:
-        """A new connection, with its greeting read."""
+        """A new connection; its greeting is still to come."""
         wire = await Wire.open(self.listener.host, self.listener.port, tls=tls)
         self.wires.append(wire)
         return wire

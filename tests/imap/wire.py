@@ -15,16 +15,18 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.number = 0
-        self.greeting = b""
 
     @classmethod
     async def open(cls, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> "Wire":
         reader, writer = await asyncio.open_connection(
             host, port, ssl=tls, server_hostname="localhost" if tls else None, limit=2**26
         )
-        wire = cls(reader, writer)
-        wire.greeting = await wire.response()
-        return wire
+        return cls(reader, writer)
+
+    async def line(self) -> bytes:
+        """One line without its CRLF; b"" at the end of the connection."""
+        async with asyncio.timeout(TIMEOUT):
+            return (await self.reader.readline()).removesuffix(b"\r\n")
 
     def send(self, octets: bytes) -> None:
         self.writer.write(octets)

@@ -7,7 +7,7 @@ from typing import Final
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
 
-_ENTRY: Final = re.compile(r"/(?:shared|private)(?:/[^/*%\x00-\x1f\x7f-\U0010ffff]+)+", re.IGNORECASE)
+_ENTRY: Final = re.compile(r"/(?:shared|private)(?:/[^/*%\x00-\x1f\x7f-\U0010ffff]+)*")
 MAX_ENTRY: Final = 1_000
 
 
@@ -74,9 +74,10 @@ def _entry(scanner: Scanner) -> str:
 
 def valid_entry(name: str) -> str:
     """An entry name in lower case (RFC 5464 §3.1: compared without case)."""
-    if len(name) > MAX_ENTRY or not _ENTRY.fullmatch(name):
+    lowered = name.lower()
+    if len(name) > MAX_ENTRY or not _ENTRY.fullmatch(lowered):
         raise GrammarError("Invalid entry name")
-    return name.lower()
+    return lowered
 
 
 def set_metadata(scanner: Scanner) -> SetMetadata:
@@ -88,6 +89,8 @@ def set_metadata(scanner: Scanner) -> SetMetadata:
 
 def _pair(scanner: Scanner) -> tuple[str, bytes | None]:
     entry = _entry(scanner)
+    if entry.count("/") < 2:
+        raise GrammarError("An entry needs a name below /shared or /private")  # RFC 5464 §3.2
     scanner.space()
     octets = scanner.literal(binary=True)
     return entry, octets if octets is not None else scanner.nstring()

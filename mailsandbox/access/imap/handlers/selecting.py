@@ -47,7 +47,7 @@ async def _describe(session: Session, selected: Selected) -> None:
         claim_recent(session, selected)
         count = selected.recent.count(selected.view.numbers[: selected.view.exists])
         session.untagged(f"{count} RECENT")
-        if first_unseen and session.manners.unseen_hint:
+        if first_unseen and session.manners.unseen_hint and not session.uid_only:
             session.untagged(f"OK [UNSEEN {first_unseen}] First unseen")
     session.untagged(f"OK [UIDVALIDITY {state.uid_validity}] UIDs valid")
     session.untagged(f"OK [UIDNEXT {state.uid_next}] Predicted next UID")
