@@ -97,4 +97,5 @@ def _item_command(name: str, summary: str, done: str) -> click.Command:
 _item_command("retry", "Try messages now.", "is being tried")
 _item_command("hold", "Keep messages back until they are released.", "held")
 _item_command("release", "Let held messages go.", "released")
+_item_command("bounce", "Give messages up now: their senders are notified.", "returned to its sender")
 _item_command("remove", "Drop messages; no notification is sent.", "removed")

@@ -30,7 +30,12 @@ DEFAULT_SENDER: Final = "alice@alpha.test"
 @click.option("--subject", default="", help="The subject.")
 @click.option("--text", help="The text.")
 @click.option("--html", help="The HTML, beside the text or alone.")
-@click.option("--eml", type=click.Path(path_type=Path), help="Send this file as it is, octet for octet; - is stdin.")
+@click.option(
+    "--eml",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Send this file as it is, octet for octet; - is stdin.",
+)
 @click.option(
     "--attach", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Attach a file."
 )
@@ -43,7 +48,11 @@ DEFAULT_SENDER: Final = "alice@alpha.test"
 @click.option("--server", metavar="HOST:PORT", help="Another server than the daemon's alpha.")
 @click.option("--service", default="alpha.smtp", show_default=True, help="Which of the daemon's services.")
 @click.option(
-    "--tls", type=click.Choice(["off", "opportunistic", "required", "implicit"]), default="off", show_default=True
+    "--tls",
+    type=click.Choice(["off", "opportunistic", "required", "implicit"]),
+    default="off",
+    show_default=True,
+    help="STARTTLS where offered, STARTTLS or nothing, TLS from the first octet; any certificate will do.",
 )
 @click.option("--login", default="", metavar="NAME", help="Log in with AUTH.")
 @click.option("--password", default="", envvar="MAILSANDBOX_PASSWORD", help="The password of --login.")

@@ -63,7 +63,7 @@ class Asked:
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS] [RECIPIENT]...")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPIENT]...")
 def command(arguments: tuple[str, ...]) -> int:
     """Take a message from standard input, as /usr/sbin/sendmail does, and hand it to alpha.
 

@@ -16,7 +16,7 @@ from mailsandbox.errors import ConfigError
 
 PREFIX: Final = "MAILSANDBOX_"
 # Variables of the command line and of the tests, which are not configuration.
-RESERVED: Final = frozenset({"READY_FILE", "URL", "CONFIG", "HYPOTHESIS"})
+RESERVED: Final = frozenset({"READY_FILE", "URL", "CONFIG", "PASSWORD", "HYPOTHESIS"})
 DEFAULT_SITES: Final = ("alpha", "beta")
 
 

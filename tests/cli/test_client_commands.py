@@ -146,6 +146,7 @@ def test_the_queue_is_listed_with_each_recipients_state(run, scripted):
         ("retry", "POST", "/v1/queue/Q1/retry"),
         ("hold", "POST", "/v1/queue/Q1/hold"),
         ("release", "POST", "/v1/queue/Q1/release"),
+        ("bounce", "POST", "/v1/queue/Q1/bounce"),
         ("remove", "DELETE", "/v1/queue/Q1"),
     ],
 )
