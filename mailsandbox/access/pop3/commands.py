@@ -10,6 +10,8 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
+
 
 class State(Enum):
     """RFC 1939 §3."""
@@ -20,61 +22,51 @@ class State(Enum):
     CLOSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """`verb` as sent is not kept: commands compare without case (RFC 1939 §3)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Struct, frozen=True):
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class Apop:
+class Apop(Struct, frozen=True):
     name: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(Struct, frozen=True):
     """`mechanism` "": list them. `initial` None: no initial response; still in base64."""
 
     mechanism: str
     initial: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lang:
+class Lang(Struct, frozen=True):
     """`tag` "": list them."""
 
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(Struct, frozen=True):
     number: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Uidl:
+class Uidl(Struct, frozen=True):
     number: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retr:
+class Retr(Struct, frozen=True):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dele:
+class Dele(Struct, frozen=True):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
+class Top(Struct, frozen=True):
     number: int
     lines: int
 
@@ -91,8 +83,7 @@ class Simple(Enum):
     QUIT = "QUIT"
 
 
-@dataclass(frozen=True, slots=True)
-class Bad:
+class Bad(Struct, frozen=True):
     """No command. `text`: key of `texts`."""
 
     text: str
@@ -189,8 +180,7 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """A line taken apart. `rule` None: no such command. `shown`: the line for transcripts, secrets as ***."""
 
     verb: str

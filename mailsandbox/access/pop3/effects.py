@@ -1,15 +1,16 @@
 """What a session wants done: values that the server carries out, and answers it with. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
+
+from mailsandbox.access.pop3.codec import Framed
 from mailsandbox.access.pop3.texts import DEFAULT, TEXTS
 from mailsandbox.sasl import Failure, Success
 from mailsandbox.store.model import MessageRow, Uid
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """Send this; `shown` is how the transcript has it. `error`: it refuses what the client asked."""
 
     octets: bytes
@@ -17,31 +18,35 @@ class Say:
     error: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Message(Struct, frozen=True):
+    """Send a message: the reply's first line, then its framed octets, uncopied."""
+
+    first: bytes
+    content: Framed
+    shown: str
+
+
+class Leave(Struct, frozen=True):
     """Send this, and close."""
 
     say: Say
     outcome: str = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(Struct, frozen=True):
     """Send this, forget what the client sent already, and begin TLS."""
 
     say: Say
 
 
-@dataclass(frozen=True, slots=True)
-class TryPassword:
+class TryPassword(Struct, frozen=True):
     """Does the password open the account?"""
 
     login: str
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class TryDigest:
+class TryDigest(Struct, frozen=True):
     """Is this the MD5 of `stamp` and the account's password (RFC 1939 §7, APOP)?"""
 
     login: str
@@ -49,15 +54,13 @@ class TryDigest:
     stamp: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrySasl:
+class TrySasl(Struct, frozen=True):
     """A SASL exchange ended so."""
 
     step: Success | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Send the message: all of it, or its header and `lines` lines of its body."""
 
     number: int
@@ -65,8 +68,7 @@ class Fetch:
     lines: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """UPDATE: remove `doomed`, mark `read`."""
 
     doomed: list[Uid]

@@ -29,6 +29,7 @@ from mailsandbox.access.pop3.effects import (
     Effect,
     Fetch,
     Leave,
+    Message,
     Say,
     TryDigest,
     TryPassword,
@@ -199,20 +200,19 @@ class Pop3Protocol(Protocol):
     def _run(self) -> None:
         """Carry out what the client has sent, until something takes time."""
         while not (self._ended or self._busy):
-            match self._reader.next():
-                case None:
-                    break
-                case codec.Line(octets=octets, bare=bare):
-                    if bare:
-                        self._found("bare-lf", "RFC 1939 §3", "a command line ends by LF without CR")
-                    self._handle(octets)
-                case codec.TooLong():
-                    effect = self._session.too_long()
-                    self._record.client(self._session.shown)
-                    self._perform(effect)
-                case codec.Flood():
-                    self._end("over-long line")
-            self._wait_for_reader()
+            heard = self._reader.next()
+            if heard is None:
+                break
+            if isinstance(heard, bytes):
+                self._handle(heard)
+            elif heard is codec.Unusable.TOO_LONG:
+                effect = self._session.too_long()
+                self._record.client(self._session.shown)
+                self._perform(effect)
+            else:
+                self._end("over-long line")
+            if self.transport.congested:
+                self._wait_for_reader()
         self._flush()
         if self._ended or self._busy:
             return
@@ -223,16 +223,20 @@ class Pop3Protocol(Protocol):
 
     def _wait_for_reader(self) -> None:
         """Carry out no more while the client does not read what it was told."""
-        if self.transport.congested and not (self._ended or self._busy):
+        if not (self._ended or self._busy):
             self._flush()
             self._start(self.transport.drained())
 
     def _handle(self, octets: bytes) -> None:
-        session = self._session
+        session, faults = self._session, self._context.faults
+        if self._reader.bare:
+            self._found("bare-lf", "RFC 1939 §3", "a command line ends by LF without CR")
         session.hear(octets)
         self._record.client(session.shown)
-        account = self._record.account or session.authorization.login
-        action = self._context.faults.match("pop3", stage=session.verb.lower(), account=account, text=session.shown)
+        action = None
+        if len(faults):
+            account = self._record.account or session.authorization.login
+            action = faults.match("pop3", stage=session.verb.lower(), account=account, text=session.shown)
         if action is None:
             self._perform(session.act())
         else:
@@ -273,6 +277,12 @@ class Pop3Protocol(Protocol):
     def _perform(self, effect: Effect) -> None:
         """Carry out an effect now, or begin what takes time."""
         match effect:
+            case Fetch():
+                octets = self._open.taken(effect) if self._open is not None else None
+                if octets is None:
+                    self._start(self._carry_out(effect))
+                elif (rest := self._answer(effect, octets)) is not None:
+                    self._start(rest)
             case Say():
                 self._say(effect)
             case Leave(say=say, outcome=outcome):
@@ -280,8 +290,6 @@ class Pop3Protocol(Protocol):
                 self._end(outcome)
             case Upgrade(say=say):
                 self._upgrade(say)
-            case Fetch() if self._open is not None and (octets := self._open.taken(effect)) is not None:
-                self._answer(effect, octets)
             case _:
                 self._start(self._carry_out(effect))
 
@@ -317,26 +325,28 @@ class Pop3Protocol(Protocol):
         self._flush()
         self.transport.startTLS(context)
 
-    def _answer(self, fetch: Fetch, octets: bytes | None) -> None:
-        """Send a message that is in memory; a large one in its own time."""
-        response = self._fetched(fetch, octets)
+    def _answer(self, fetch: Fetch, octets: bytes | None) -> Coroutine[object, object, None] | None:
+        """Send a message that is in memory; what is returned sends the rest of a large one in its own time."""
+        response = self._session.fetched(fetch, octets)
         if isinstance(response, Say):
             self._say(response)
-        else:
-            self._start(self._pour(response))
-
-    def _fetched(self, fetch: Fetch, octets: bytes | None) -> Say | Iterator[bytes]:
-        response = self._session.fetched(fetch, octets)
-        if octets is not None and self._open is not None:
+            return None
+        if self._open is not None:
             self._context.ledger.shown(self._open.mailbox_key, (fetch.row.uid,), "pop3")
-            if codec.ends_early_for_lenient_readers(octets):
-                self._found(
-                    "lone-dot-after-lf", "RFC 1939 §3",
-                    f"message {fetch.number} has LF, dot, line end: clients that end lines by LF see it cut off there",
-                )  # fmt: skip
-        if not isinstance(response, Say):
-            self._record.server(f"+OK {fetch.row.octets} octets [{fetch.row.octets} octets of message data]")
-        return response
+        self._record.server(self._session.shown)
+        if not isinstance(response, Message):
+            return self._pour(response)
+        content = response.content
+        self._out += (response.first, content.lines, content.end)
+        self._gathered += len(content.lines)
+        if self._gathered > MAX_GATHERED:
+            self._flush()
+        if content.misleading:
+            self._found(
+                "lone-dot-after-lf", "RFC 1939 §3",
+                f"message {fetch.number} has LF, dot, line end: clients that end lines by LF see it cut off there",
+            )  # fmt: skip
+        return None
 
     # -- what takes time
 
@@ -378,17 +388,14 @@ class Pop3Protocol(Protocol):
                 await self._log_in(effect)
             case Fetch() if self._open is not None:
                 await self._open.read(effect, self._session)
-                response = self._fetched(effect, self._open.taken(effect))
-                if isinstance(response, Say):
-                    self._say(response)
-                else:
-                    await self._pour(response)
+                if (rest := self._answer(effect, self._open.taken(effect))) is not None:
+                    await rest
             case Commit():
                 await self._commit(effect)
             case _:
                 raise AssertionError(f"nothing that takes time: {effect}")
 
-    async def _pour(self, pieces: Iterator[bytes]) -> None:
+    async def _pour(self, pieces: Iterator[bytes | memoryview]) -> None:
         self._flush()
         for piece in pieces:
             self.transport.write(piece)

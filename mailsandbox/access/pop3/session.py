@@ -27,7 +27,7 @@ from mailsandbox.access.pop3.commands import (
     User,
     parse,
 )
-from mailsandbox.access.pop3.effects import Commit, Effect, Fetch, Leave, Say, Voice, line
+from mailsandbox.access.pop3.effects import Commit, Effect, Fetch, Leave, Message, Say, Voice, line
 from mailsandbox.access.pop3.maildrop import Maildrop
 from mailsandbox.access.pop3.personality import Manner
 from mailsandbox.access.pop3.states import Event, move
@@ -89,8 +89,8 @@ class Session:
 
     def _counted(self, effect: Effect) -> Effect:
         """Errors in a row end in a goodbye."""
-        if not (isinstance(effect, Say) and effect.error):
-            if not isinstance(effect, Leave):
+        if type(effect) is not Say or not effect.error:
+            if type(effect) is not Leave:
                 self._errors = 0
             return effect
         self._errors += 1
@@ -106,6 +106,8 @@ class Session:
         if self.state not in parsed.rule.states:
             return self._voice.error("wrong-state")
         match parsed.command:
+            case Retr(number=number):  # first: a client sends thousands of these
+                return self._one(parsed.command, number)
             case Bad(text=text):
                 return self._voice.error(text)
             case Simple.QUIT:
@@ -171,6 +173,8 @@ class Session:
     def _transaction(self, command: Command) -> Effect:
         maildrop = self._maildrop
         match command:
+            case Top(number=number) | Dele(number=number) | List(number=int(number)) | Uidl(number=int(number)):
+                return self._one(command, number)
             case Simple.STAT:
                 return self._voice.ok("stat", count=maildrop.count, octets=maildrop.octets)
             case List(number=None):
@@ -186,30 +190,26 @@ class Session:
             case Simple.RSET:
                 maildrop.undelete()
                 return self._voice.ok("reset", count=maildrop.count, octets=maildrop.octets)
-            case List(number=int(number)) | Uidl(number=int(number)) | Retr(number=number) | Top(number=number):
-                return self._one(command, number)
-            case Dele(number=number):
-                return self._one(command, number)
             case _:
                 return self._voice.error("wrong-state")
 
-    def _one(self, command: Command, number: int) -> Effect:
+    def _one(self, command: Retr | List | Uidl | Top | Dele, number: int) -> Effect:
         row = self._maildrop.find(number)
         if row is None:
             missing = "deleted" if self._maildrop.is_deleted(number) else "no-such-message"
             return self._voice.error(missing, number=number)
         match command:
+            case Retr():
+                return Fetch(number, row)
             case List():
                 return line(f"+OK {number} {row.octets}")
             case Uidl():
                 return line(f"+OK {number} {self._maildrop.unique_id(row)}")
             case Top(lines=lines):
                 return Fetch(number, row, lines)
-            case Dele():
+            case _:
                 self._maildrop.delete(number)  # RFC 1939 §5: removed in UPDATE only
                 return self._voice.ok("marked", number=number)
-            case _:
-                return Fetch(number, row)
 
     def ahead(self, fetch: Fetch, *, messages: int, octets: int) -> list[MessageRow]:
         """The messages worth reading together with this one: a client that began in order goes on so."""
@@ -218,21 +218,23 @@ class Session:
             return [fetch.row]
         return self._maildrop.following(fetch.number, messages=messages, octets=octets)
 
-    def fetched(self, fetch: Fetch, octets: bytes | None) -> Say | Iterator[bytes]:
+    def fetched(self, fetch: Fetch, octets: bytes | None) -> Message | Say | Iterator[bytes | memoryview]:
         """The response with the message's octets (None: it is gone); pieces where it is large."""
         if octets is None:
             return self._voice.error("vanished", number=fetch.number)
         if self._manner.personality.refuse_utf8 and not self.authorization.utf8 and _has_utf8_header(octets):
             return self._voice.error("need-utf8", "UTF8")  # RFC 6856 §5
-        if fetch.lines is not None:
-            part = codec.top(octets, fetch.lines)
+        if fetch.lines is None:
+            self._maildrop.retrieved.add(fetch.number)
+            first = self._voice.ok("message", octets=fetch.row.octets)
+            self.shown = f"{first.shown} [{fetch.row.octets} octets of message data]"
+        else:
+            octets = codec.top(octets, fetch.lines)
             first = self._voice.ok("top")
-            return Say(first.octets + codec.stuffed(part), f"{first.shown} [{len(part)} octets of message data]")
-        self._maildrop.retrieved.add(fetch.number)
-        first = self._voice.ok("message", octets=fetch.row.octets)
+            self.shown = f"{first.shown} [{len(octets)} octets of message data]"
         if len(octets) > LARGE:
             return _large(first, octets)
-        return Say(first.octets + codec.stuffed(octets), f"{first.shown} [{len(octets)} octets of message data]")
+        return Message(first.octets, codec.framed(octets), self.shown)
 
     # -- what the server reports
 
@@ -275,7 +277,7 @@ class Session:
         self.state = move(self.state, Event.LOST)
 
 
-def _large(first: Say, octets: bytes) -> Iterator[bytes]:
+def _large(first: Say, octets: bytes) -> Iterator[bytes | memoryview]:
     yield first.octets
     yield from codec.stuffed_in_chunks(octets)
 

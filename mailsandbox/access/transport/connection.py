@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
 
     # -- the protocol's side: ITransport
 
-    def write(self, octets: bytes) -> None:
+    def write(self, octets: bytes | memoryview) -> None:
         """Send, or keep until the peer reads; nothing after `loseConnection`."""
         if self._closing:
             return

@@ -23,7 +23,7 @@ class Layer(Protocol):
         """The next octets for the protocol's side, at most PIECE; b"" where there are none yet."""
         ...
 
-    def send(self, octets: bytes) -> None:
+    def send(self, octets: bytes | memoryview) -> None:
         """Octets from the protocol's side."""
         ...
 
@@ -110,11 +110,11 @@ class TlsLayer:
             self.ended = True
         return octets
 
-    def send(self, octets: bytes) -> None:
+    def send(self, octets: bytes | memoryview) -> None:
         if not self.established:
             if sum(map(len, self._early)) + len(octets) > _MAX_EARLY:
                 raise TlsFailed("too much to say before the TLS handshake has ended")
-            self._early.append(octets)
+            self._early.append(bytes(octets))
             return
         try:
             # A memory buffer takes everything at once; pieces keep OpenSSL's own copies small.
@@ -164,7 +164,7 @@ class DeflateLayer:
             self.ended = True
         return octets
 
-    def send(self, octets: bytes) -> None:
+    def send(self, octets: bytes | memoryview) -> None:
         self._output.append(self._deflate.compress(octets))
 
     def pending(self) -> bytes:
