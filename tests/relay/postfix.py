@@ -6,6 +6,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 SERVICES = """\
@@ -62,8 +63,8 @@ def free_port() -> int:
 class Postfix:
     """`await start()`, then `port`; mail for anyone goes on to `onward`."""
 
-    def __init__(self, folder: Path, onward: int, *, discard: str = "", settings: str = "") -> None:
-        self.folder = folder
+    def __init__(self, onward: int, *, discard: str = "", settings: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))  # pytest's own folders are closed to the user postfix
         self.port = free_port()
         self._onward = onward
         self._discard = discard
@@ -74,9 +75,6 @@ class Postfix:
         for name in ("etc", "queue", "data"):
             (self.folder / name).mkdir()
         os.chmod(self.folder, 0o755)
-        for parent in self.folder.parents:  # pytest's own folders are closed to the user postfix
-            if any("pytest-of-" in part for part in parent.parts):
-                os.chmod(parent, 0o755)
         shutil.chown(self.folder / "data", user.pw_uid, user.pw_gid)
         values = {"folder": self.folder, "onward": self._onward, "discard": self._discard}
         (self.folder / "etc" / "main.cf").write_text(MAIN.format(**values) + self._settings)
@@ -97,6 +95,7 @@ class Postfix:
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._run, "stop")
+        await asyncio.to_thread(shutil.rmtree, self.folder)
 
     def log(self) -> str:
         path = self.folder / "log"

@@ -20,16 +20,14 @@ pytestmark = pytest.mark.client("postfix")
 
 
 @pytest.fixture
-async def make_postfix(tmp_path, program):
+async def make_postfix(program):
     program("postfix")
     if os.geteuid() != 0:
         pytest.skip("postfix needs root to start")
     started = []
 
     async def make(onward: int, **options) -> Postfix:
-        folder = tmp_path / f"postfix{len(started)}"
-        folder.mkdir()
-        postfix = await Postfix(folder, onward, **options).start()
+        postfix = await Postfix(onward, **options).start()
         started.append(postfix)
         return postfix
 
