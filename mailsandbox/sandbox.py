@@ -15,13 +15,15 @@ from typing import Final, NamedTuple, Protocol
 from mailsandbox.access.context import AccessContext
 from mailsandbox.access.http.context import HttpContext, Submission
 from mailsandbox.access.http.server import HttpServer
+from mailsandbox.access.imap.personalities import ImapOptions
 from mailsandbox.access.imap.server import ImapFactory
+from mailsandbox.access.pop3.personality import Pop3Options
 from mailsandbox.access.pop3.server import Pop3Factory
 from mailsandbox.access.transport import Source, listen
 from mailsandbox.clock import Clock, ManualClock, SystemClock
 from mailsandbox.database.opening import open_database
 from mailsandbox.encoding import Emulation, OnNeed, RelayPolicy, prepare
-from mailsandbox.errors import ConfigError
+from mailsandbox.errors import ConfigError, StartError
 from mailsandbox.faults import Faults
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.message.envelope import Envelope
@@ -60,7 +62,8 @@ class _Part(Protocol):
 class MailSystem:
     """A sandbox on the running event loop. Read `start`: it is the order in which everything comes up."""
 
-    def __init__(self, spec: SandboxSpec, *, tls: ssl.SSLContext) -> None:
+    def __init__(self, spec: SandboxSpec, *, tls: ssl.SSLContext, trusted: ssl.SSLContext | None = None) -> None:
+        """`tls` is the servers' context; `trusted` the relay's, for certificates that it verifies."""
         self.spec = spec
         self.clock: Clock = ManualClock() if spec.manual_clock else SystemClock()
         self.faults = Faults()
@@ -71,6 +74,7 @@ class MailSystem:
         self.ledger = JourneyLedger(self.database, self.clock)
         self.services: dict[str, Service] = {}
         self._tls = tls
+        self._trusted = trusted
         self._ready = False
         self._close_within = CLOSE_WITHIN
         self._stack = contextlib.AsyncExitStack()
@@ -146,7 +150,7 @@ class MailSystem:
             helo=spec.hostname,
             routes=routes,
             allow=self._allow,
-            tls=TlsPolicy(relay.tls),
+            tls=TlsPolicy(relay.tls, self._trusted),
             prepare=prepare,
             policy=RelayPolicy(
                 emulate=Emulation(spec.emulate),
@@ -199,17 +203,22 @@ class MailSystem:
             tls=self._tls,
             hostname=self.spec.sites[-1].hostname,
         )
+        pop3 = Pop3Options(delete=access.pop3_delete, capabilities_off=access.capabilities_off)
+        imap = ImapOptions(capabilities_off=access.capabilities_off, append_limit=access.append_limit)
         for name, port, factory, tls in (
-            ("pop3", access.pop3, Pop3Factory(context, "pop3"), None),
-            ("pop3s", access.pop3s, Pop3Factory(context, "pop3s"), self._tls),
-            ("imap", access.imap, ImapFactory(context, "imap"), None),
-            ("imaps", access.imaps, ImapFactory(context, "imaps"), self._tls),
+            ("pop3", access.pop3, Pop3Factory(context, "pop3", options=pop3), None),
+            ("pop3s", access.pop3s, Pop3Factory(context, "pop3s", options=pop3), self._tls),
+            ("imap", access.imap, ImapFactory(context, "imap", options=imap), None),
+            ("imaps", access.imaps, ImapFactory(context, "imaps", options=imap), self._tls),
         ):
             if port is not None:
                 await self._listen(name, port, factory, tls)
 
     async def _listen(self, name: str, port: int, factory: Source, tls: ssl.SSLContext | None) -> None:
-        listener = await listen(factory, self.spec.host, port, tls=tls)
+        try:
+            listener = await listen(factory, self.spec.host, port, tls=tls)
+        except StartError as error:
+            raise StartError(f"{name}: {error}") from None
         self._stack.push_async_callback(listener.aclose, self._close_within)
         self.services[name] = Service(listener.host, listener.port)
 

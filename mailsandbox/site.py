@@ -2,7 +2,7 @@
 
     listeners (submit) -- judged, with its trace --> accept -+- local recipients --> store --> change log --> readers
                                                              +- other recipients --> queue --> relay --> next site
-                                                                   +- failed, delayed ... --> notifier --> accept
+                                                                   +- failed, delayed --> notifier --> accept
 
 Invariant: `accept` answers 250 only when one transaction has stored every local copy, queued every other recipient and
 written the journey. No protocol logic here: what a station does is in its package.
@@ -16,26 +16,29 @@ from dataclasses import dataclass, replace
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
+from mailsandbox.deliver.local import deliveries, without_return_path
 from mailsandbox.deliver.notifier import Notifier
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Delivered, JourneyId
 from mailsandbox.journey.sessions import SessionLog
-from mailsandbox.mailqueue.model import Action, Courier, NewItem, QueuedItem, RecipientReport
+from mailsandbox.mailqueue.model import Action, NewItem, QueuedItem, RecipientReport
 from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, Recipient, domain_of
-from mailsandbox.message.trace import delivered_to_field, parse_received_ids, return_path_field
+from mailsandbox.message.trace import parse_received_ids
+from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.specs import SiteSpec
-from mailsandbox.store.credentials import Credentials, canonical
+from mailsandbox.store.credentials import Credentials
 from mailsandbox.store.journeys import JourneyLedger
-from mailsandbox.store.model import Delivery, Landed
+from mailsandbox.store.model import Landed
 from mailsandbox.store.store import Store
 from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, Incoming, Kind, Limits, ListenerSpec, SubmitContext
+from mailsandbox.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Site:
     """One site's stations. Listeners are started first; the queue runs once the routes between sites are known."""
 
     def __init__(
-        self, spec: SiteSpec, shared: Shared, *, host: str, routes: Routes, courier: Courier, retry: RetryPolicy
+        self, spec: SiteSpec, shared: Shared, *, host: str, routes: Routes, courier: RelayCourier, retry: RetryPolicy
     ) -> None:
         self.spec = spec
         self.routes = routes
@@ -70,7 +73,9 @@ class Site:
             new_id=shared.new_id,
             hand_over_in=self._hand_over_in,
             record=shared.ledger.append_in,
+            to_seven_bit=courier.seven_bit,
         )
+        self._tasks = Tasks()
         self.queue = Queue(
             shared.database,
             site=spec.name,
@@ -90,6 +95,7 @@ class Site:
             faults=shared.faults,
             clock=shared.clock,
             tls=shared.tls,
+            run_queue=self._run_queue,
         )
         self.listeners = [SmtpListener(listener, self._context) for listener in listener_specs(spec, host)]
 
@@ -115,6 +121,12 @@ class Site:
     async def aclose(self) -> None:
         """Stop listening; the queue is closed by itself."""
         await asyncio.gather(*(listener.aclose() for listener in self.listeners))
+        await self._tasks.aclose()
+
+    def _run_queue(self, domain: str) -> bool:
+        """ETRN (RFC 1985): try what waits for the domain now."""
+        self._tasks.spawn(self.queue.run(domain=domain), name=f"ETRN {domain} at {self.spec.name}")
+        return True
 
     def _check_recipient(self, address: str) -> Reply | None:
         if self.is_local(address) and not self._shared.credentials.may_exist(address):
@@ -155,18 +167,10 @@ class Site:
         octets: bytes,
         journey_id: JourneyId,
     ) -> None:
-        # RFC 5321 §4.4: the delivering system writes Return-Path; RFC 9228: and Delivered-To, one for each copy.
-        return_path = return_path_field(envelope.reverse_path)
-        deliveries = [
-            Delivery(
-                account=canonical(recipient.address),
-                trace=return_path + delivered_to_field(recipient.address) + trace,
-                recipient=recipient.address,
-            )
-            for recipient in recipients
-        ]
+        copies = deliveries(envelope, recipients, trace=trace)
+        octets = without_return_path(octets)
         now = self._shared.clock.now()
-        for landed in self._shared.store.deliver_in(tx, deliveries, octets, journey_id=journey_id, now=now):
+        for landed in self._shared.store.deliver_in(tx, copies, octets, journey_id=journey_id, now=now):
             self._shared.ledger.append_in(tx, journey_id, _delivered(self.spec.name, landed))
 
     def _tell_delivered(
@@ -228,7 +232,9 @@ def listener_specs(spec: SiteSpec, host: str) -> list[ListenerSpec]:
         listeners.append(replace(common, port=spec.smtp, authentication=auth))
     for kind, port in ((Kind.SUBMISSION, spec.submission), (Kind.SUBMISSIONS, spec.submissions)):
         if port is not None:
-            listeners.append(replace(common, service=f"{spec.name}.{kind}", kind=kind, port=port, greylist=0.0))
+            offers = Offers.parse(spec.submission_offers)
+            service = f"{spec.name}.{kind}"
+            listeners.append(replace(common, service=service, kind=kind, port=port, offers=offers, greylist=0.0))
     if isinstance(spec.lmtp, str):
         listeners.append(replace(common, service=f"{spec.name}.lmtp", kind=Kind.LMTP, socket=spec.lmtp, greylist=0.0))
     elif spec.lmtp is not None:

@@ -20,8 +20,10 @@ DEFAULT_OFFERS: Final = (
     "CHUNKING",
     "BINARYMIME",
     "DSN",
-    "STARTTLS",
 )
+# STARTTLS is for the doors that people configure: a program that finds it on its first try at port 1025 goes for it by
+# itself (nodemailer, aiosmtplib) and then refuses a certificate that it has never heard of.
+DEFAULT_SUBMISSION_OFFERS: Final = (*DEFAULT_OFFERS, "STARTTLS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class SiteSpec:
     receive: str = "lenient"
     emulate: str = "strict"
     offers: tuple[str, ...] = DEFAULT_OFFERS
+    submission_offers: tuple[str, ...] = DEFAULT_SUBMISSION_OFFERS
     smtp: int | None = None
     submission: int | None = None
     submissions: int | None = None
@@ -108,6 +111,7 @@ DEFAULT_SITES = (
         accepts="any",
         receive="strict",
         offers=("PIPELINING", "SIZE 26214400"),
+        submission_offers=("PIPELINING", "SIZE 26214400"),
         auth="off",
         smtp=2025,
     ),

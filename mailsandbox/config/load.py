@@ -41,8 +41,8 @@ from mailsandbox.specs import (
 from mailsandbox.store.credentials import AccountSpec, Credentials, canonical
 
 
-def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> SandboxSpec:
-    """The specification of the sandbox from a file (None: the defaults) and the environment.
+def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, host: str | None = None) -> SandboxSpec:
+    """The specification of the sandbox from a file (None: the defaults), the environment, and the flag `--host`.
 
     Raises ConfigError, which names what is wrong where.
     """
@@ -52,7 +52,10 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None) 
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse(text, name=str(path or "defaults"), environ=environ)
+    spec = parse(text, name=str(path or "defaults"), environ=environ)
+    if host is None:
+        return spec
+    return dataclasses.replace(spec, host=address(Source("command line"), ("--host",), host))
 
 
 def parse(text: str, *, name: str = "configuration", environ: Mapping[str, str] | None = None) -> SandboxSpec:
@@ -117,7 +120,9 @@ def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source)
         port(source, (*path, key), getattr(table, key))
     # Any: the values go to the fields of the same names, whose types the table has checked.
     values: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(table).items() if value is not None}
-    for key in ("offers", "trusted_peers", "proxy_peers"):
+    if "offers" in values:
+        values.setdefault("submission_offers", values["offers"])
+    for key in ("offers", "submission_offers", "trusted_peers", "proxy_peers"):
         if key in values:
             values[key] = tuple(values[key])
     if table.greylist is not None:
@@ -150,7 +155,7 @@ def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed 
         except ValueError as error:
             raise source.error(("relay", "allow"), f"{error}: write a network like 127.0.0.0/8") from None
     return RelaySpec(
-        tls=one_of(source, ("relay", "tls"), table.tls, ("off", "opportunistic", "required")),
+        tls=one_of(source, ("relay", "tls"), table.tls, ("off", "opportunistic", "required", "verified")),
         allow=tuple(table.allow),
         retry=_retry(tables, source),
         concurrency=table.concurrency,

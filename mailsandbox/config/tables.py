@@ -31,6 +31,7 @@ class SiteTable(Table):
     receive: str | None = None
     emulate: str | None = None
     offers: list[str] | None = None
+    submission_offers: list[str] | None = None
     smtp: int | None = None
     submission: int | None = None
     submissions: int | None = None

@@ -164,7 +164,8 @@ class AsyncBox:
                 date=self._system.clock.now(),
             )
         body = "" if octets.isascii() else "8BITMIME"
-        envelope = Envelope(sender, tuple(Recipient(address) for address in recipients), body=body)
+        utf8 = not all(address.isascii() for address in (sender, *recipients))  # RFC 6531 §3.4
+        envelope = Envelope(sender, tuple(Recipient(address) for address in recipients), body=body, smtputf8=utf8)
         submission = await self._system.submit(envelope, octets, site=site, client="in-process")
         if not submission.reply.positive:
             raise MailsandboxError(f"{site} refused the message: {submission.reply}")

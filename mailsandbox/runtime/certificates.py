@@ -30,6 +30,10 @@ class TlsIdentity:
     context: ssl.SSLContext
     authority: Path | None
 
+    def trusted(self) -> ssl.SSLContext:
+        """A client's context that trusts that authority, else those of the system."""
+        return ssl.create_default_context(cafile=self.authority)
+
 
 def own_certificate(certificate: Path, key: Path) -> TlsIdentity:
     """The user's certificate chain and key. Raises ConfigError where they cannot be read or do not fit."""

@@ -53,7 +53,8 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        system = MailSystem(spec, tls=identity(spec, stack).context)
+        tls = identity(spec, stack)
+        system = MailSystem(spec, tls=tls.context, trusted=tls.trusted())
         await system.start()
         stack.push_async_callback(system.aclose, STOP_WITHIN)
         services = system.places

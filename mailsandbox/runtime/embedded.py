@@ -49,7 +49,7 @@ class Sandbox:
             raise RuntimeError("this Sandbox is entered already; make another one")
         async with contextlib.AsyncExitStack() as stack:
             tls = identity(self._spec, stack)
-            system = MailSystem(self._spec, tls=tls.context)
+            system = MailSystem(self._spec, tls=tls.context, trusted=tls.trusted())
             await system.start()
             stack.push_async_callback(system.aclose)
             self._async_exit = stack.pop_all()

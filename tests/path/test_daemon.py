@@ -6,6 +6,7 @@ import signal
 import smtplib
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -151,13 +152,22 @@ def test_the_default_ports_are_those_of_the_readme():
     assert all(str(port) in table for port in ports)
 
 
-def test_a_second_daemon_on_one_data_directory_is_refused_or_shares_it(serve, tmp_path):
+def test_a_second_daemon_on_one_data_directory_is_refused(serve, tmp_path):
     first = serve("--data", str(tmp_path / "data"))
     send(first)
     arrived(first, to=BOB)
     started = time.monotonic()
     done = subprocess.run(
-        ["timeout", "10", "mailsandbox", "serve", "--ephemeral", "--quiet", "--data", str(tmp_path / "data")],
+        [
+            "timeout",
+            "10",
+            str(Path(sys.executable).with_name("mailsandbox")),
+            "serve",
+            "--ephemeral",
+            "--quiet",
+            "--data",
+            str(tmp_path / "data"),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -59,15 +59,15 @@ def test_smtplib_sends_through_every_door(daemon):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with smtplib.SMTP(*daemon.services["alpha.smtp"]) as smtp:
-        smtp.starttls(context=context)
-        smtp.sendmail("a@alpha.test", [BOB], b"Subject: starttls\r\n\r\n")
+        smtp.sendmail("a@alpha.test", [BOB], b"Subject: plain\r\n\r\n")
     with smtplib.SMTP(*daemon.services["alpha.submission"]) as smtp:
+        smtp.starttls(context=context)
         smtp.login("a@alpha.test", "any")
         smtp.sendmail("a@alpha.test", [BOB], b"Subject: submission\r\n\r\n")
     with smtplib.SMTP_SSL(*daemon.services["alpha.submissions"], context=context) as smtp:
         smtp.login("a@alpha.test", "any")
         smtp.sendmail("a@alpha.test", [BOB], b"Subject: submissions\r\n\r\n")
-    assert {message["subject"] for message in wait(daemon, 3)} == {"starttls", "submission", "submissions"}
+    assert {message["subject"] for message in wait(daemon, 3)} == {"plain", "submission", "submissions"}
 
 
 async def test_aiosmtplib_sends(daemon):
@@ -225,7 +225,7 @@ def test_neomutt_reads_and_saves_a_message(mail, program, tmp_path):
     rc = tmp_path / "muttrc"
     copy = tmp_path / "copy.mbox"
     rc.write_text(
-        f'set imap_user="{BOB}" imap_pass="x" ssl_starttls=no ssl_force_tls=no header_cache="" confirmappend=no\n'
+        f'set imap_user="{BOB}" imap_pass="x" ssl_starttls=no ssl_force_tls=no header_cache="" confirmappend=no confirmcreate=no\n'
         f'set folder="imap://{host}:{port}/" spoolfile="+INBOX" mbox_type=mbox quit=yes delete=yes move=no\n'
         f"set timeout=1 wait_key=no\n"
         f'push "<copy-message>{copy}<enter><quit>"\n'

@@ -181,7 +181,9 @@ def test_garbage_and_overlong_lines_are_answered_and_the_server_goes_on(box, ser
         answer = file.readline()
         assert b"-ERR" in answer or b"BAD" in answer or b"NO" in answer or b"BYE" in answer
     if service == "pop3":
-        assert poplib.POP3(*box.services["pop3"]).user(BOB).startswith(b"+OK")
+        pop3 = poplib.POP3(*box.services["pop3"])
+        assert pop3.user(BOB).startswith(b"+OK")
+        pop3.quit()
     else:
         with imaplib.IMAP4(*box.services["imap"]) as imap:
             assert imap.login(BOB, "x")[0] == "OK"
