@@ -48,6 +48,8 @@ class Wire:
 
     async def write(self, octets: bytes) -> None:
         """Send, and wait while the peer takes nothing."""
+        if self._writer.is_closing():
+            raise ConnectionResetError("the connection is closed")  # uvloop raises RuntimeError, asyncio nothing
         self._counters.octets_out += len(octets)
         self._writer.write(octets)
         await self._writer.drain()

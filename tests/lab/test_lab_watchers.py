@@ -186,7 +186,7 @@ async def test_a_service_that_the_daemon_does_not_have_is_named(name):
 async def test_a_port_where_nobody_listens_is_an_error_at_the_start(name):
     nowhere = dict.fromkeys(("pop3", "imap", "http"), "127.0.0.1:1")
     reader = watcher(name, nowhere, BOB)
-    with pytest.raises(OSError, match="Connect call failed"):
+    with pytest.raises(OSError, match=r"Connect|refused"):
         await reader.start()
     await reader.aclose()
 

@@ -25,6 +25,8 @@ class _CountingTransport:
         self._counters = counters
 
     def write(self, octets: bytes) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the connection is closed")  # uvloop raises RuntimeError, asyncio nothing
         self._counters.octets_out += len(octets)
         self._transport.write(octets)  # type: ignore[attr-defined]  # asyncio types it by its base; uvloop has its own class
 
@@ -127,10 +129,10 @@ class IdleWatcher(Watcher):
             return
         transport = client.protocol.transport
         try:
-            # Not by `_idling`: the watch may have been ended while IDLE was being resumed.
-            if client.has_pending_idle():
-                client.idle_done()
             if not client.protocol.lost:
+                # Not by `_idling`: the watch may have been ended while IDLE was being resumed.
+                if client.has_pending_idle():
+                    client.idle_done()
                 await client.logout()
         except aioimaplib.AioImapException:
             pass  # the server went first
