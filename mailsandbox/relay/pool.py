@@ -31,6 +31,7 @@ class Pool:
         self._uses = uses
         self._kept: dict[tuple[Hop, str], list[_Kept]] = {}
         self._tasks = Tasks()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def take(self, hop: Hop, level: str) -> Connection | None:
@@ -68,7 +69,9 @@ class Pool:
 
     def _quit(self, connection: Connection) -> None:
         if connection.usable:
-            self._tasks.spawn(connection.quit(self._timeouts.quit), name=f"QUIT to {connection.hop.place}")
+            leaving = self._tasks.spawn(connection.quit(self._timeouts.quit), name=f"QUIT to {connection.hop.place}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
         else:
             connection.abort()
 
@@ -79,5 +82,7 @@ class Pool:
         self._kept.clear()
         for one in kept:
             one.timer.cancel()
-        await asyncio.gather(*(one.connection.quit(self._timeouts.quit) for one in kept))
-        await self._tasks.aclose(self._timeouts.quit)
+            self._quit(one.connection)
+        if self._leaving:
+            await asyncio.wait(self._leaving)  # each ends after `quit` seconds at the latest
+        await self._tasks.aclose()

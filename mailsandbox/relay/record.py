@@ -2,17 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
 
+from mailsandbox.encoding.report import edit_records
 from mailsandbox.encoding.verdicts import Accept, Convert
-from mailsandbox.journey.model import Attempted, EditRecord, EnvelopeRecord, RecipientOutcome, TranscriptLine
+from mailsandbox.journey.model import Attempted, EnvelopeRecord, RecipientOutcome, TranscriptLine
 from mailsandbox.mailqueue.model import Done, Later, Never, Outcome, QueuedMessage
-from mailsandbox.message.findings import Edit, Finding
+from mailsandbox.message.findings import Finding
 from mailsandbox.relay.connection import Connection
 from mailsandbox.relay.routes import Hop
-
-EXCERPT: Final = 160  # octets of an edit that are shown
-MAX_EDITS: Final = 200  # shown for one hop
 
 
 class HopRecord:
@@ -82,27 +79,11 @@ class HopRecord:
             sha256_out=self._sha256_out,
             body=sent.body if sent is not None else "",
             findings=self._findings,
-            edits=[_edit_record(edit, message.octets) for edit in edits[:MAX_EDITS]],
+            edits=edit_records(message.octets, edits) if edits else [],
             outcomes=[_outcome_record(address, outcome) for address, outcome in self.outcomes.items()],
             possible_duplicate=self.possible_duplicate,
             transcript=transcript,
         )
-
-
-def _edit_record(edit: Edit, octets: bytes) -> EditRecord:
-    return EditRecord(
-        part=edit.part,
-        start=edit.start,
-        end=edit.end,
-        rule=edit.rule,
-        source=edit.source,
-        before=_excerpt(octets[edit.start : min(edit.end, edit.start + EXCERPT)]),
-        after=_excerpt(edit.after[:EXCERPT]),
-    )
-
-
-def _excerpt(octets: bytes) -> str:
-    return octets.decode("utf-8", "backslashreplace")
 
 
 def _outcome_record(address: str, outcome: Outcome) -> RecipientOutcome:
