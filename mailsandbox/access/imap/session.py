@@ -18,7 +18,7 @@ from mailsandbox.access.imap.personalities import ImapOptions, Personality
 from mailsandbox.access.imap.responses import astring, untagged
 from mailsandbox.access.imap.view import RecentMarks, View
 from mailsandbox.journey.sessions import SessionRecord
-from mailsandbox.store.model import Change, ChangeType, Flags, Uid
+from mailsandbox.store.model import Change, Flags, Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.context import AccessContext
@@ -64,7 +64,7 @@ class Rim(Protocol):
 
 @dataclass(slots=True)
 class Selected:
-    """The mailbox that is open. `gone`: it was deleted under the session."""
+    """The mailbox that is open."""
 
     state: "MailboxState"
     view: View
@@ -74,7 +74,11 @@ class Selected:
     saved: list[Uid] = field(default_factory=list)  # "$", RFC 5182
     keywords: set[str] = field(default_factory=set)  # that the client was told of in FLAGS
     known_flags: dict[int, Flags] = field(default_factory=dict)  # by id(): sets of which every keyword was told
-    gone: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """The mailbox was deleted, or the whole account was emptied, under the session."""
+        return self.state.removed
 
 
 class Session:
@@ -262,8 +266,6 @@ class Session:
             own = [change for change in changes if change.mailbox == name]
             if own:
                 selected.view.note(own)
-                if any(change.type is ChangeType.MAILBOX_DELETE for change in own):
-                    selected.gone = True
                 for search in selected.contexts.values():
                     search.note(own)
         if self.notifications is not None:

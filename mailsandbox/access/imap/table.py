@@ -187,6 +187,12 @@ FEATURES: Final[Mapping[str, object]] = MappingProxyType(
 )
 
 
+def sources() -> list[tuple[str, str]]:
+    """What is implemented and where it is specified, for `mailsandbox standards`: commands, then capabilities."""
+    commands = [(command.name, command.source) for command in _TABLE]
+    return commands + [(capability.name, capability.source) for capability in CAPABILITIES.values()]
+
+
 def verify() -> None:
     """Advertised is implemented: raises StartError if the tables say otherwise."""
     by_commands = {name for command in _TABLE for name in command.capability}

@@ -154,7 +154,7 @@ def _sections(batch: Batch, wanted: Body) -> list[bytes]:
     values = []
     for octets, parts, trace in zip(batch.contents, batch.parts, batch.traces, strict=True):
         found = sections.section(octets, parts, trace, wanted)
-        # A part that does not exist is an empty string, as in Dovecot: clients choke on NIL where they asked for octets.
+        # A part that does not exist is an empty string, as in Dovecot: clients choke on NIL in the place of octets.
         values.append(literal(sections.without_nul(sections.cut(found or b"", wanted.partial))))
     return values
 

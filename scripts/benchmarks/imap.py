@@ -1,0 +1,333 @@
+"""IMAP beside Debian's dovecot-imapd in the same run: commands on a large mailbox, IDLE push, idle connections."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import random
+import re
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+USER, PASSWORD, BOX = "bench@beta.test", "secret", "bench"
+LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
+WORDS = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor", "incididunt", "ut", "labore"]
+
+DOVECOT = """
+base_dir = {root}/run
+state_dir = {root}/state
+log_path = {root}/log
+protocols = imap
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+default_internal_user = {user}
+default_login_user = {user}
+default_internal_group = {group}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_max_userip_connections = 100
+mail_location = sdbox:{root}/mail
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid={mail_uid} gid={mail_gid} home={root}/mail
+}}
+service anvil {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+"""
+
+COMMANDS: tuple[tuple[str, str, str], ...] = (  # name, command timed, command that undoes it
+    ("SELECT", f"SELECT {BOX}", ""),
+    ("STATUS", f"STATUS {BOX} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)", ""),
+    ("FETCH FLAGS UID SIZE", "FETCH 1:* (FLAGS UID RFC822.SIZE)", ""),
+    ("FETCH ENVELOPE", "FETCH 1:* ENVELOPE", ""),
+    ("FETCH BODYSTRUCTURE", "FETCH 1:* BODYSTRUCTURE", ""),
+    ("FETCH three header fields", "FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)])", ""),
+    ("FETCH BODY[] of all", "FETCH 1:* BODY.PEEK[]", ""),
+    ("FETCH BODY[1] of all", "FETCH 1:* BODY.PEEK[1]", ""),
+    ("SEARCH UNSEEN", "UID SEARCH UNSEEN", ""),
+    ("SEARCH SUBJECT", 'SEARCH SUBJECT "message 77"', ""),
+    ("SEARCH TEXT", 'SEARCH TEXT "needle-107"', ""),
+    ("SEARCH SINCE SMALLER", "SEARCH SINCE 1-Jan-2001 SMALLER 2000", ""),
+    ("STORE +FLAGS.SILENT on all", "STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
+    ("STORE +FLAGS on all", "STORE 1:* +FLAGS (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
+    ("SORT DATE", "SORT (DATE) UTF-8 ALL", ""),
+    ("THREAD REFERENCES", "THREAD REFERENCES UTF-8 ALL", ""),
+    ("NOOP", "NOOP", ""),
+)
+
+
+class Client:
+    """A blocking connection that only counts what comes."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb", 1 << 20)
+        self.number = 0
+        self.file.readline()
+        self.command(f"LOGIN {USER} {PASSWORD}")
+
+    def response(self) -> bytes:
+        whole = line = self.file.readline()
+        if not line:
+            raise EOFError("the server closed the connection")
+        while marker := LITERAL.search(line):
+            whole += self.file.read(int(marker[1]))
+            line = self.file.readline()
+            whole += line
+        return whole
+
+    def send(self, text: str | bytes) -> bytes:
+        self.number += 1
+        tag = b"b%d " % self.number
+        self.socket.sendall(tag + (text.encode() if isinstance(text, str) else text) + b"\r\n")
+        return tag
+
+    def command(self, text: str | bytes) -> float:
+        """Seconds to the tagged answer."""
+        began = time.perf_counter()
+        tag = self.send(text)
+        while not (response := self.response()).startswith(tag):
+            pass
+        took = time.perf_counter() - began
+        if not response.startswith(tag + b"OK"):
+            raise RuntimeError(f"{text!r}: {response!r}")
+        return took
+
+    def until(self, needle: bytes) -> None:
+        while needle not in self.response():
+            pass
+
+
+def message(number: int, chance: random.Random) -> bytes:
+    """A plausible message of 1 to 5 KB; every fourth has an attachment."""
+    lines = [" ".join(chance.choices(WORDS, k=10)) for _ in range(chance.randint(10, 60))]
+    if number % 100 == 7:
+        lines.append(f"the needle-{number} is here")
+    head = (
+        f"From: Sender {number % 50} <s{number % 50}@example.com>\r\nTo: b@example.org, c@example.net\r\n"
+        f"Subject: bench message {number} =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n"
+        f"Date: Fri, 22 Feb 2008 17:06:{number % 60:02} +0200\r\n"
+        f"Message-ID: <{number}@example.com>\r\nReferences: <{number // 3}@example.com>\r\nMIME-Version: 1.0\r\n"
+    )
+    text = "\r\n".join(lines)
+    if number % 4:
+        return f"{head}Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n".encode()
+    return (
+        f'{head}Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n{text}\r\n'
+        f"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        f"{'QUJD' * 18}\r\n{'QUJD' * 18}\r\n--b--\r\n"
+    ).encode()
+
+
+def fill(client: Client, count: int) -> float:
+    """Messages a second by pipelined APPEND."""
+    client.command(f"CREATE {BOX}")
+    chance = random.Random(42)
+    octets = [message(number, chance) for number in range(count)]
+    began = time.perf_counter()
+    waiting: list[bytes] = []
+    for each in octets:
+        waiting.append(client.send(b"APPEND %b {%d+}\r\n%b" % (BOX.encode(), len(each), each)))
+        if len(waiting) > 16:
+            client.until(waiting.pop(0))
+    for tag in waiting:
+        client.until(tag)
+    return count / (time.perf_counter() - began)
+
+
+def measure(port: int, count: int, repeat: int) -> dict[str, float]:
+    """Milliseconds, the best of `repeat`, each on a connection of its own."""
+    results = {"APPEND (messages/s)": fill(Client(port), count)}
+    for name, command, undo in COMMANDS:
+        times = []
+        for _ in range(repeat):
+            client = Client(port)
+            if name != "SELECT":
+                client.command(f"SELECT {BOX}")
+            times.append(client.command(command))
+            if undo:
+                client.command(undo)
+            client.socket.close()
+        results[name] = min(times) * 1e3
+    client = Client(port)
+    client.command(f"SELECT {BOX}")
+    began = time.perf_counter()
+    asked = min(count, 1_000)
+    client.socket.sendall(b"".join(b"p%d FETCH %d (FLAGS UID)\r\n" % (n, n) for n in range(1, asked + 1)))
+    client.until(b"p%d OK" % asked)
+    results["pipelined FETCH n (commands/s)"] = asked / (time.perf_counter() - began)
+    return results | push(port)
+
+
+def push(port: int, rounds: int = 200) -> dict[str, float]:
+    """From the end of APPEND's data to EXISTS at a client that idles."""
+    writer, reader = Client(port), Client(port)
+    reader.command("SELECT INBOX")
+    reader.send("IDLE")
+    reader.until(b"+ ")
+    octets = message(1, random.Random(1))
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        tag = writer.send(b"APPEND INBOX {%d+}\r\n%b" % (len(octets), octets))
+        reader.until(b" EXISTS")
+        times.append((time.perf_counter() - began) * 1e3)
+        writer.until(tag)
+        if sum(times) > 20_000:  # a server that delays its notifications need not delay us all day
+            break
+    return {"IDLE push p50": statistics.median(times), "IDLE push p99": sorted(times)[int(len(times) * 0.99)]}
+
+
+async def crowd(port: int, pid: int, connections: int) -> dict[str, float]:
+    """Many idle clients: memory each, and how long a message takes to one of them."""
+    before = resident(pid)
+    readers = []
+    for number in range(connections):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        writer.write(b"a LOGIN crowd%d@beta.test x\r\nb SELECT INBOX\r\nc IDLE\r\n" % number)
+        while not (await reader.readline()).startswith(b"+ "):
+            pass
+        readers.append((reader, writer))
+    each = (resident(pid) - before) / connections
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await reader.readline()
+    times = []
+    for number in random.Random(2).sample(range(connections), min(50, connections)):
+        writer.write(b"a LOGIN crowd%d@beta.test x\r\n" % number)
+        await reader.readline()
+        octets = b"Subject: one of many\r\n\r\nx\r\n"
+        began = time.perf_counter()
+        writer.write(b"b APPEND INBOX {%d+}\r\n%b\r\n" % (len(octets), octets))
+        while b"EXISTS" not in await readers[number][0].readline():
+            pass
+        times.append((time.perf_counter() - began) * 1e3)
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+    return {"idle connection (KB)": each, f"push to one of {connections} p50": statistics.median(times)}
+
+
+def resident(pid: int) -> float:
+    """KB of memory that the process has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return float(status.partition("VmRSS:")[2].split()[0])
+
+
+@contextlib.contextmanager
+def ours(root: Path) -> Iterator[tuple[int, int]]:
+    """Port and process of a daemon of our own."""
+    ready = root / "ready.json"
+    command = [
+        sys.executable,
+        "-m",
+        "mailsandbox",
+        "serve",
+        "--ephemeral",
+        "--memory",
+        "--quiet",
+        "--ready-file",
+        str(ready),
+    ]
+    with subprocess.Popen(command) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not ready.exists():
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise RuntimeError("the daemon did not start")
+                time.sleep(0.02)
+            yield int(json.loads(ready.read_text())["services"]["imap"].rpartition(":")[2]), process.pid
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def dovecot(root: Path) -> Iterator[int]:
+    """Port of a private dovecot-imapd; its data lies below `root`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mail = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    user = "dovecot" if os.getuid() == 0 else mail.pw_name
+    (root / "mail").mkdir()
+    os.chmod(root, 0o755)  # its processes run as other users
+    if os.getuid() == 0:
+        os.chown(root / "mail", mail.pw_uid, mail.pw_gid)
+    group = "dovecot" if os.getuid() == 0 else str(mail.pw_gid)
+    config = root / "dovecot.conf"
+    config.write_text(
+        DOVECOT.format(
+            root=root, user=user, group=group, password=PASSWORD, port=port, mail_uid=mail.pw_uid, mail_gid=mail.pw_gid
+        )
+    )
+    with subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(config)], stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench imap", description=__doc__)
+    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=2_000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    results: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as directory, ours(Path(directory)) as (port, pid):
+        results["mailsandbox"] = asyncio.run(crowd(port, pid, options.connections)) if options.connections else {}
+        results["mailsandbox"] |= measure(port, options.messages, options.repeat)
+    if shutil.which("dovecot", path="/usr/sbin:/usr/bin"):
+        with tempfile.TemporaryDirectory() as directory, dovecot(Path(directory)) as port:
+            results["dovecot"] = measure(port, options.messages, options.repeat)
+    if options.json:
+        print(json.dumps(results, indent=1))
+        return 0
+    table = Table(title=f"IMAP, {options.messages} messages; milliseconds where nothing else is said")
+    table.add_column("what")
+    for server in results:
+        table.add_column(server, justify="right")
+    for name in dict.fromkeys(name for each in results.values() for name in each):
+        table.add_row(name, *(f"{each[name]:,.2f}" if name in each else "" for each in results.values()))
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
