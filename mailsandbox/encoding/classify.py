@@ -77,6 +77,22 @@ def offences(octets: bytes, start: int, end: int) -> Offences:
     )
 
 
+class Inspection:
+    """`offences` of one message, remembered: both gates ask about the same spans several times."""
+
+    __slots__ = ("_found", "octets")
+
+    def __init__(self, octets: bytes) -> None:
+        self.octets = octets
+        self._found: dict[tuple[int, int], Offences] = {}
+
+    def __call__(self, start: int, end: int) -> Offences:
+        found = self._found.get((start, end))
+        if found is None:
+            found = self._found[start, end] = offences(self.octets, start, end)
+        return found
+
+
 def first_eight_bit(octets: bytes, start: int, end: int) -> int:
     """Offset of the first octet above 127; -1 where there is none."""
     piece = octets[start:end]
@@ -130,22 +146,22 @@ def long_line(octets: bytes, start: int, end: int) -> int:
 
 def needs(octets: bytes) -> Needs:
     """Classify a whole message."""
-    return Needs() if is_clean(octets) else needs_of(octets, scan(octets))
+    return Needs() if is_clean(octets) else needs_of(Inspection(octets), scan(octets))
 
 
-def needs_of(octets: bytes, root: Part) -> Needs:
+def needs_of(inspect: Inspection, root: Part) -> Needs:
     """The same where the tree is there already. Headers of parts and embedded messages count as header."""
     from mailsandbox.encoding.utf8_headers import survey  # it is built on this module
 
     body = header = Offences()
     for part in judged_parts(root):
-        header = _merge(header, offences(octets, part.header.start, part.header.end))
+        header = _merge(header, inspect(part.header.start, part.header.end))
         for start, end in _content(part):
-            body = _merge(body, offences(octets, start, end))
+            body = _merge(body, inspect(start, end))
     return Needs(
         eight_bit_body=body.eight_bit >= 0,
         eight_bit_header=header.eight_bit >= 0,
-        utf8_address=header.eight_bit >= 0 and survey(octets, judged_parts(root)).address,
+        utf8_address=header.eight_bit >= 0 and survey(inspect.octets, judged_parts(root)).address,
         binary=body.binary or header.nul >= 0 or header.bare_cr >= 0 or header.bare_lf >= 0,
         long_header_line=header.long_line >= 0,
     )

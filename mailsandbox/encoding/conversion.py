@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from mailsandbox.encoding.classify import MAX_LINE, Offences, is_protected_container, long_line, offences
+from mailsandbox.encoding.classify import MAX_LINE, Inspection, Offences, is_protected_container, long_line
 from mailsandbox.encoding.edits import EditList
 from mailsandbox.encoding.header_fields import Problem, convert_field
 from mailsandbox.encoding.header_text import OFFENDING
@@ -51,8 +51,9 @@ class Unconvertible(Exception):  # a verdict on its way out of the walk, never s
 class Conversion:
     """One walk. `edits` and `findings` are its result; raises Unconvertible."""
 
-    def __init__(self, octets: bytes, root: Part, target: Target, policy: RelayPolicy) -> None:
-        self.octets = octets
+    def __init__(self, inspect: Inspection, root: Part, target: Target, policy: RelayPolicy) -> None:
+        self.inspect = inspect
+        self.octets = octets = inspect.octets
         self.root = root
         self.target = target
         self.policy = policy
@@ -84,15 +85,15 @@ class Conversion:
             self._leaf(part, is_message=is_message)
 
     def _passes(self, span: Span) -> bool:
-        return self.target.allows(offences(self.octets, span.start, span.end))
+        return self.target.allows(self.inspect(span.start, span.end))
 
     def _is_binary(self, start: int, end: int) -> bool:
-        return offences(self.octets, start, end).binary
+        return self.inspect(start, end).binary
 
     # --- header ---------------------------------------------------------------------------------------------------
 
     def _fields(self, part: Part) -> None:
-        found = offences(self.octets, part.header.start, part.header.end)
+        found = self.inspect(part.header.start, part.header.end)
         if not found.any or (self.target.utf8_header and not found.binary):
             return
         for field in part.fields:
@@ -128,7 +129,7 @@ class Conversion:
         ends = [part.start, *(field.end for field in part.fields)]
         starts = [*(field.start for field in part.fields), part.fields_end]
         for start, end in zip(ends, starts, strict=True):
-            found = offences(self.octets, start, end)
+            found = self.inspect(start, end)
             if not found.any or (
                 not found.binary and (self.target.utf8_header or (self.target.eight_bit and part is not self.root))
             ):
@@ -176,19 +177,22 @@ class Conversion:
 
     def _gap(self, part: Part, start: int, delimiter_start: int, end: int) -> None:
         """A delimiter line with the line end before it: only its line ends are ours to mend."""
+        self._line_end_before(part, start, delimiter_start)
         octets = self.octets
-        if octets[start:delimiter_start] == b"\n":
-            self.edits.line_end(start, delimiter_start, part=part.number)
         line = octets[delimiter_start:end]
         text = line.rstrip(b" \t\r\n")
-        if offences(octets, delimiter_start, end).any or len(line) > MAX_LINE:
+        if self.inspect(delimiter_start, end).any or len(line) > MAX_LINE:
             at = delimiter_start + len(text)
             ending = b"\r\n" if line.endswith(b"\n") else b""
             self.edits.replace(at, end, ending, rule="delimiter", source="RFC 2046 §5.1.1", part=part.number)
 
+    def _line_end_before(self, part: Part, start: int, delimiter_start: int) -> None:
+        if self.octets[start:delimiter_start] == b"\n":
+            self.edits.line_end(start, delimiter_start, part=part.number)
+
     def _opaque(self, part: Part) -> None:
         """A multipart that cannot be split: it may not be encoded either, so it passes as it is or not at all."""
-        found = offences(self.octets, part.body.start, part.body.end)
+        found = self.inspect(part.body.start, part.body.end)
         if self.target.allows(found):
             self._relabel(part)
             return
@@ -198,8 +202,9 @@ class Conversion:
     def _protected(self, part: Part) -> None:
         start = part.delimiters[0].start
         end = part.delimiters[-1].end if part.closed else part.end
-        found = offences(self.octets, start, end)
+        found = self.inspect(start, end)
         if self.target.allows(found):
+            self._line_end_before(part, part.preamble.end if part.preamble else start, start)
             return
         # RFC 1847 §2.1: the signer had to encode; changing anything here breaks the signature.
         text = f"{part.content_type.name} needs conversion, which would break it"
@@ -207,7 +212,7 @@ class Conversion:
 
     def _text_outside_parts(self, part: Part, start: int, end: int, *, at_start: bool) -> None:
         """Preamble or epilogue (RFC 2046 §5.1.1: to be ignored): what cannot pass is replaced by "?"."""
-        found = offences(self.octets, start, end)
+        found = self.inspect(start, end)
         if self.target.allows(found):
             return
         text = self.octets[start:end]
@@ -242,7 +247,7 @@ class Conversion:
             self.target.allows(found) and found.eight_bit >= 0
             for leaf in part.walk()
             if not leaf.children
-            for found in (offences(self.octets, leaf.body.start, leaf.body.end),)
+            for found in (self.inspect(leaf.body.start, leaf.body.end),)
         )
 
     def _set_encoding(self, part: Part, label: bytes, *, rule: str) -> None:
@@ -263,7 +268,7 @@ class Conversion:
     # --- leaves ---------------------------------------------------------------------------------------------------
 
     def _leaf(self, part: Part, *, is_message: bool) -> None:
-        found = offences(self.octets, part.body.start, part.body.end)
+        found = self.inspect(part.body.start, part.body.end)
         if self.target.allows(found):
             if (part.encoding == "binary" and not self.target.binary) or (
                 part.encoding == "8bit" and not self.target.eight_bit

@@ -5,7 +5,7 @@ Invariant: a message that keeps the rules has no finding, so that a test can ass
 
 from typing import Final
 
-from mailsandbox.encoding.classify import Offences, is_protected_container, offences
+from mailsandbox.encoding.classify import Inspection, Offences, is_protected_container
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.spans import Part
 from mailsandbox.message.transfer import IDENTITY
@@ -14,7 +14,7 @@ KNOWN_ENCODINGS: Final = IDENTITY | {"quoted-printable", "base64"}
 _SEVEN_BIT_ONLY: Final = frozenset({"partial", "external-body"})
 
 
-def lint(octets: bytes, root: Part, *, eight_bit: bool, binary_allowed: bool) -> list[Finding]:
+def lint(inspect: Inspection, root: Part, *, eight_bit: bool, binary_allowed: bool) -> list[Finding]:
     """All findings of the tree. `eight_bit` False: the message is known to be ASCII, so bodies are not looked at."""
     findings = root.all_findings()
     if (root.field("content-type") or root.field("content-transfer-encoding")) and not root.field("mime-version"):
@@ -26,9 +26,9 @@ def lint(octets: bytes, root: Part, *, eight_bit: bool, binary_allowed: bool) ->
             protected_until = max(protected_until, part.end)
         _encoding_label(part, findings, binary_allowed=binary_allowed)
         if eight_bit and not part.children:
-            found = offences(octets, part.body.start, part.body.end)
+            found = inspect(part.body.start, part.body.end)
             if found.eight_bit >= 0:
-                _eight_bit_leaf(octets, part, found, findings, protected=part.start < protected_until)
+                _eight_bit_leaf(inspect.octets, part, found, findings, protected=part.start < protected_until)
     return findings
 
 

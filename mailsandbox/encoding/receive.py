@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from mailsandbox.encoding.classify import is_clean, judged_parts, offences
+from mailsandbox.encoding.classify import Inspection, is_clean, judged_parts, offences
 from mailsandbox.encoding.lint import lint
 from mailsandbox.encoding.verdicts import Accept, Convert, ReceiveMode, Refuse, Verdict, bounded, refusal
 from mailsandbox.message.findings import Edit, Finding
@@ -59,7 +59,7 @@ class _Gate:
         if clean and _plain_header(octets):
             return Accept(octets)
         root = scan(octets)
-        findings = lint(octets, root, eight_bit=not clean, binary_allowed=self.binary)
+        findings = lint(Inspection(octets), root, eight_bit=not clean, binary_allowed=self.binary)
         if not clean:
             self._line_rules(root)
             self._eight_bit_rules(root)

@@ -7,7 +7,7 @@ conversion of a conversion is itself. `emulate` shows what other servers do to t
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mailsandbox.encoding.classify import Needs, is_clean, judged_parts, needs_of, offences
+from mailsandbox.encoding.classify import Inspection, Needs, is_clean, judged_parts, needs_of, offences
 from mailsandbox.encoding.conversion import Conversion, Target, Unconvertible
 from mailsandbox.encoding.edits import apply_edits
 from mailsandbox.encoding.lint import lint
@@ -15,6 +15,7 @@ from mailsandbox.encoding.utf8_headers import survey
 from mailsandbox.encoding.verdicts import (
     Accept,
     Convert,
+    DkimKey,
     Emulation,
     OnNeed,
     Refuse,
@@ -81,21 +82,23 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
         return Refuse(refusal(553, paths.fatal), (paths.fatal,))
     binary = "BINARYMIME" in offers and "CHUNKING" in offers
     if is_clean(octets) and (binary or not _may_say_binary(octets)):
-        return _sized(octets, (), [], offers, paths, Target())
+        return _outcome(octets, (), [], offers, paths, Target())
     root = scan(octets)
-    needs = needs_of(octets, root)
-    findings = lint(octets, root, eight_bit=True, binary_allowed=envelope.body == "BINARYMIME")
+    inspect = Inspection(octets)
+    needs = needs_of(inspect, root)
+    findings = lint(inspect, root, eight_bit=True, binary_allowed=envelope.body == "BINARYMIME")
     utf8_header, refused = _utf8_header(octets, root, needs, envelope, offers, policy)
     if refused is not None:
         return _refuse(refused, 553 if refused.enhanced == "5.6.7" else 554, findings)
     target = Target(eight_bit="8BITMIME" in offers or binary, binary=binary, utf8_header=utf8_header)
-    conversion = Conversion(octets, root, target, policy)
+    conversion = Conversion(inspect, root, target, policy)
     try:
         conversion.run()
     except Unconvertible as refused_by:
         return _refuse(refused_by.finding, refused_by.code, findings)
     edits = conversion.edits.sorted()
-    if edits and not _sound(octets, root, conversion, target):
+    sent = apply_edits(octets, edits) if edits else octets
+    if edits and not (conversion.edits.consistent and _sound(sent, root, target)):
         text = "the conversion does not give what the next hop can carry"
         return _refuse(Finding("conversion-failed", "RFC 3463 §3.7", text, enhanced="5.6.5"), 554, findings)
     findings += conversion.findings
@@ -103,16 +106,18 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
         finding = _conversion_forbidden(octets, needs)
         return _refuse(finding, 554, findings)
     paths = replace(paths, smtputf8=paths.smtputf8 or utf8_header)
-    return _sized(octets, edits, findings + _signatures(octets, root, edits, policy), offers, paths, target, policy)
+    if edits:
+        findings += _signatures(octets, root, sent, policy)
+        if policy.sign_after_convert is not None:
+            signature = _sign(sent, policy.sign_after_convert)
+            sent, edits = signature.after + sent, (signature, *edits)
+    return _outcome(sent, edits, findings, offers, paths, target)
 
 
-def _sound(octets: bytes, root: Part, conversion: Conversion, target: Target) -> bool:
+def _sound(sent: bytes, root: Part, target: Target) -> bool:
     """Nothing leaves that the hop cannot carry, whatever the octets were: the last line of defence."""
-    if not conversion.edits.consistent:
-        return False
     if target.binary or target.utf8_header:
         return True
-    sent = apply_edits(octets, conversion.edits.sorted())
     found = offences(sent, 0, len(sent))
     return not found.binary and (target.eight_bit or found.eight_bit < 0) and _same_shape(root, scan(sent))
 
@@ -177,44 +182,35 @@ def _first_offence(octets: bytes) -> int:
     return min((at for at in places if at >= 0), default=0)
 
 
-def _signatures(octets: bytes, root: Part, edits: tuple[Edit, ...], policy: RelayPolicy) -> list[Finding]:
+def _signatures(octets: bytes, root: Part, sent: bytes, policy: RelayPolicy) -> list[Finding]:
     """RFC 6376 §5.3: a conversion en route breaks what was signed before it."""
-    signature = next((field for field in root.fields if field.key in ("dkim-signature", "arc-message-signature")), None)
-    if not edits or signature is None:
+    names = ("dkim-signature", "arc-message-signature")
+    signature = next((field for field in root.fields if field.key in names), None)
+    if signature is None:
         return []
-    name = signature.name.decode("ascii")
-    text = f"the conversion breaks {name}"
+    text = f"the conversion breaks {signature.name.decode('ascii')}"
     if policy.verify is not None:
-        text = f"dkim: {policy.verify(octets)} before, {policy.verify(apply_edits(octets, edits))} after conversion"
+        text = f"dkim: {policy.verify(octets)} before, {policy.verify(sent)} after conversion"
     return [Finding("signature-broken", "RFC 6376 §5.3", text, signature.start)]
 
 
-def _sized(
-    octets: bytes,
-    edits: tuple[Edit, ...],
-    findings: list[Finding],
-    offers: Offers,
-    paths: Paths,
-    target: Target,
-    policy: RelayPolicy | None = None,
+def _sign(sent: bytes, key: DkimKey) -> Edit:
+    from mailsandbox.encoding.signatures import sign  # needs the optional extra
+
+    return Edit(0, 0, sign(sent, key), "dkim-signed", "RFC 6376 §5.3")
+
+
+def _outcome(
+    sent: bytes, edits: tuple[Edit, ...], findings: list[Finding], offers: Offers, paths: Paths, target: Target
 ) -> Verdict:
     """The verdict for what will be sent, if the hop takes that many octets (RFC 1870 §6)."""
-    sent = apply_edits(octets, edits) if edits else octets
-    if policy is not None and policy.sign_after_convert is not None and edits:
-        from mailsandbox.encoding.signatures import sign  # needs the optional extra
-
-        signed = sign(sent, policy.sign_after_convert)
-        edits = (Edit(0, 0, signed, "dkim-signed", "RFC 6376 §5.3"), *edits)
-        sent = signed + sent
     if offers.size is not None and len(sent) > offers.size:
         text = f"message of {len(sent)} octets{' after conversion' if edits else ''}, the next hop takes {offers.size}"
         return _refuse(Finding("too-big", "RFC 1870 §6", text, enhanced="5.3.4"), 552, findings)
-    ascii_only = sent.isascii()
     binary = target.binary and not is_clean(sent) and offences(sent, 0, len(sent)).binary
-    body = "BINARYMIME" if binary else "" if ascii_only else "8BITMIME"
+    body = "BINARYMIME" if binary else "" if sent.isascii() else "8BITMIME"
     if body == "8BITMIME" and "8BITMIME" not in offers:
+        # A hop with BINARYMIME and CHUNKING alone; or one with SMTPUTF8, which has to offer it (RFC 6531 §3.1).
         body, binary = ("BINARYMIME", True) if target.binary else ("", False)
     common = (bounded(findings), body, paths.smtputf8, binary, paths.addresses, paths.refused)
-    if edits:
-        return Convert(sent, edits, *common)
-    return Accept(sent, *common)
+    return Convert(sent, edits, *common) if edits else Accept(sent, *common)
