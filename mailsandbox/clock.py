@@ -28,6 +28,10 @@ class Clock(Protocol):
         """Mark work in progress that a manual clock must let end before it moves on."""
         ...
 
+    def resting(self) -> contextlib.AbstractContextManager[None]:
+        """Mark work that itself waits for this clock (a scripted delay): a manual clock does not wait for it."""
+        ...
+
 
 def commit_time_ns() -> int:
     """CLOCK_MONOTONIC in nanoseconds: comparable between processes of one machine, never adjusted."""
@@ -48,6 +52,9 @@ class SystemClock:
     def working(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    def resting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
 
 class ManualClock:
     """Stands still until `advance`. Belongs to one event loop."""
@@ -57,6 +64,7 @@ class ManualClock:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._busy = 0
+        self._resting = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -73,13 +81,29 @@ class ManualClock:
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         self._busy += 1
-        self._idle.clear()
+        self._weigh()
         try:
             yield
         finally:
             self._busy -= 1
-            if not self._busy:
-                self._idle.set()
+            self._weigh()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        self._resting += 1
+        self._weigh()
+        try:
+            yield
+        finally:
+            self._resting -= 1
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Idle, when all that is in progress rests: whoever waits for a delay waits for us."""
+        if self._busy > self._resting:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     async def advance(self, seconds: float) -> float:
         """Move forward by `seconds`, stopping at every deadline on the way; returns the new wall time.

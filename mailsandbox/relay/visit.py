@@ -5,7 +5,6 @@ policy asks; each recipient gets exactly one outcome; a kept connection that tur
 connection, not the attempt. Knows no routes and no queue.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -256,8 +255,9 @@ class Visit:
                 raise HopFailure(reply(451, "4.4.2", f"{self.hop.host}: connection broken off by a scripted fault"))
             case Delay(seconds):
                 self._note(f"fault: {seconds} seconds of delay at {stage}")
-                # Real time: while an attempt runs, a manual clock waits for it and would never get there.
-                await asyncio.sleep(seconds)
+                clock = self.kit.clock
+                with clock.resting():
+                    await clock.sleep_until(clock.now() + seconds)
         return None
 
     def _match(self, stage: str, account: str) -> Respond | Drop | Delay | None:

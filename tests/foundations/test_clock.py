@@ -56,3 +56,24 @@ async def test_a_sleeper_that_was_cancelled_does_not_stop_the_clock():
     await asyncio.sleep(0)
     task.cancel()
     assert await clock.advance(20) == 20.0
+
+
+async def test_work_that_rests_does_not_keep_a_manual_clock_from_moving_and_other_work_does():
+    clock = ManualClock()
+    woken: list[float] = []
+
+    async def delayed() -> None:
+        with clock.working(), clock.resting():
+            await clock.sleep_until(clock.now() + 10)
+        woken.append(clock.now())
+
+    tasks = Tasks()
+    began = clock.now()
+    tasks.spawn(delayed(), name="delayed")
+    with clock.working():
+        moving = tasks.spawn(clock.advance(10), name="moving")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert clock.now() == began
+    await moving
+    assert woken == [began + 10]

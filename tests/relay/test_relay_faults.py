@@ -56,13 +56,18 @@ async def test_broken_off_connection_defers_with_4_4_2(make_rig, make_hop, stage
     assert len(hop.messages) == 1
 
 
-async def test_delay_is_noted_and_the_message_goes(make_rig, make_hop):
+async def test_delay_lasts_by_the_manual_clock_and_is_noted(make_rig, make_hop):
     hop = await make_hop()
     rig = await make_rig()
     rig.route("beta.test", hop)
-    rig.faults.add(Fault(Delay(0.01), protocol="relay", stage="connect", site="alpha"))
-    queue_id = await rig.send("b@beta.test")
+    rig.faults.add(Fault(Delay(3600.0), protocol="relay", stage="connect", site="alpha"))
+    queue_id = await rig.enqueue("b@beta.test")
+    await rig.clock.advance(3599)
+    assert hop.connections == 0
+    await rig.clock.advance(1)
     assert len(hop.messages) == 1
+    [attempt] = rig.attempts(queue_id)
+    assert attempt.ended_at - attempt.started_at == 3600
     assert any("seconds of delay" in line.text for line in rig.attempts(queue_id)[0].transcript)
 
 
