@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from mailsandbox.access.context import AccessContext
-from mailsandbox.access.http.context import HttpContext, Submission
+from mailsandbox.access.http.context import HttpContext, HttpOptions, Submission
 from mailsandbox.access.http.server import HttpServer
 from mailsandbox.access.imap.personalities import ImapOptions
 from mailsandbox.access.imap.server import ImapFactory
@@ -238,7 +238,9 @@ class MailSystem:
             queues={name: site.queue for name, site in self.sites.items()},
             ready=lambda: self._ready,
             services=self.places,
+            options=HttpOptions(hosts=self.spec.access.hosts),
         )
+        self._stack.callback(self.hub.stop)
         server = HttpServer(context, self.spec.host, self.spec.access.http)
         await self._open(server)
         self.services["http"] = Service(server.host, server.port)

@@ -83,6 +83,7 @@ class AccessSpec:
     capabilities_off: frozenset[str] = frozenset()
     pop3_delete: bool = True
     append_limit: int = 50_000_000
+    hosts: frozenset[str] = frozenset()  # names besides localhost and addresses by which the HTTP API is reached
 
 
 @dataclass(frozen=True, slots=True)

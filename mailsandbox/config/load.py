@@ -225,6 +225,7 @@ def _access(table: AccessTable, source: Source) -> AccessSpec:
         capabilities_off=frozenset(name.upper() for name in table.capabilities_off),
         pop3_delete=table.pop3_delete,
         append_limit=size(source, ("access", "append_limit"), table.append_limit) or 0,
+        hosts=frozenset(name.lower() for name in table.hosts),
     )
 
 

@@ -87,6 +87,7 @@ class AccessTable(Table):
     capabilities_off: list[str] = msgspec.field(default_factory=list)
     pop3_delete: bool = True
     append_limit: str | int = "50 MB"
+    hosts: list[str] = msgspec.field(default_factory=list)
 
 
 class StoreTable(Table):

@@ -1,12 +1,16 @@
-"""A local certificate authority and the server's certificate, made once per data directory or per process.
+"""A local certificate authority and the server's certificate, made once per directory.
 
 The authority's certificate is a file that a user can trust (`curl --cacert`); its key never leaves the directory.
 Own certificates from the configuration take the place of both.
 """
 
 import datetime
+import hashlib
 import ipaddress
+import os
 import ssl
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +19,12 @@ from typing import TYPE_CHECKING, Final
 from mailsandbox.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
-    # Imported in the functions: the library takes 50 ms to load, and a kept certificate needs only half of it.
+    # Imported in the functions: the library takes 50 ms to load, and a kept certificate does not need it.
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 LIFETIME: Final = datetime.timedelta(days=825)  # the longest that Apple's and Mozilla's clients accept of a server
+AUTHORITY: Final = "ca.pem"
 _RENEW_BEFORE: Final = datetime.timedelta(days=30)
 
 
@@ -50,16 +55,22 @@ def local_identity(directory: Path, hosts: Sequence[str]) -> TlsIdentity:
 
     Raises StartError where the directory cannot be written.
     """
+    # The file's name tells the hosts and its time the age, so that a kept certificate is used without being parsed:
+    # the library that could takes 50 ms to load.
+    server = directory / f"server-{hashlib.sha256(' '.join(hosts).encode()).hexdigest()[:12]}.pem"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server = directory / "server.pem"
-        if not _still_good(server, hosts):
-            _issue(directory, hosts)
+        if not _still_good(server) or not (directory / AUTHORITY).exists():
+            _issue(directory, server, hosts)
     except OSError as error:
         raise StartError(f"cannot write certificates to {directory}: {error.strerror or error}") from None
     context = _server_context()
     context.load_cert_chain(server)
-    return TlsIdentity(context, directory / "ca.pem")
+    return TlsIdentity(context, directory / AUTHORITY)
+
+
+def _still_good(server: Path) -> bool:
+    return server.exists() and time.time() - server.stat().st_mtime < (LIFETIME - _RENEW_BEFORE).total_seconds()
 
 
 def _server_context() -> ssl.SSLContext:
@@ -68,22 +79,7 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
-def _still_good(server: Path, hosts: Sequence[str]) -> bool:
-    from cryptography import x509
-
-    if not server.exists():
-        return False
-    try:
-        certificate = x509.load_pem_x509_certificate(server.read_bytes())
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
-        return False
-    known = {str(name.value) for name in names}
-    fresh = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > _RENEW_BEFORE
-    return fresh and set(hosts) <= known
-
-
-def _issue(directory: Path, hosts: Sequence[str]) -> None:
+def _issue(directory: Path, server: Path, hosts: Sequence[str]) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -110,7 +106,7 @@ def _issue(directory: Path, hosts: Sequence[str]) -> None:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_private(directory / "server.pem", certificate.public_bytes(serialization.Encoding.PEM) + private)
+    _write_private(server, certificate.public_bytes(serialization.Encoding.PEM) + private)
 
 
 def _authority(directory: Path) -> "tuple[EllipticCurvePrivateKey, x509.Certificate]":
@@ -119,7 +115,7 @@ def _authority(directory: Path) -> "tuple[EllipticCurvePrivateKey, x509.Certific
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
-    certificate_file, key_file = directory / "ca.pem", directory / "ca.key"
+    certificate_file, key_file = directory / AUTHORITY, directory / "ca.key"
     if certificate_file.exists() and key_file.exists():
         loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
@@ -145,7 +141,7 @@ def _authority(directory: Path) -> "tuple[EllipticCurvePrivateKey, x509.Certific
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     _write_private(key_file, private)
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    _replace(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return key, certificate
 
 
@@ -175,5 +171,13 @@ def _general_name(host: str) -> "x509.GeneralName":
 
 
 def _write_private(path: Path, octets: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(octets)
+    _replace(path, octets, mode=0o600)
+
+
+def _replace(path: Path, octets: bytes, *, mode: int) -> None:
+    """Two daemons that start at once must not read half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(octets)
+    Path(temporary).chmod(mode)
+    Path(temporary).replace(path)

@@ -53,7 +53,7 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        tls = identity(spec, stack)
+        tls = identity(spec, stack, kept=user_tls_directory())
         system = MailSystem(spec, tls=tls.context, trusted=tls.trusted())
         await system.start()
         stack.push_async_callback(system.aclose, STOP_WITHIN)
@@ -65,11 +65,12 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
         # What start-up made lives as long as the daemon: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         await stop.wait()
 
 
-def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack) -> TlsIdentity:
-    """The configured certificate, else one kept in the data directory, else one for this process.
+def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack, *, kept: Path | None = None) -> TlsIdentity:
+    """The configured certificate, else one kept in the data directory or in `kept`, else one for this process.
 
     Claims the data directory, where there is one, until `stack` ends.
     """
@@ -78,10 +79,18 @@ def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack) -> TlsIdentity
     if spec.tls is not None:
         return own_certificate(spec.tls.certificate, spec.tls.key)
     hosts = [*(site.hostname for site in spec.sites), "localhost", "127.0.0.1", "::1"]
-    if spec.data is None:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-")))
-        return local_identity(directory, hosts)
-    return local_identity(spec.data / "tls", hosts)
+    if spec.data is not None:
+        return local_identity(spec.data / "tls", hosts)
+    if kept is not None:
+        with contextlib.suppress(StartError):
+            return local_identity(kept, hosts)
+    return local_identity(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-"))), hosts)
+
+
+def user_tls_directory() -> Path:
+    """Where a daemon without a data directory keeps its authority (XDG): a user trusts it once, not at each start."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "mailsandbox" / "tls"
 
 
 def claim_data_directory(path: Path, stack: contextlib.AsyncExitStack) -> None:
