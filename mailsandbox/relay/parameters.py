@@ -32,6 +32,7 @@ def mail_parameters(
             parameters["ENVID"] = envelope.envid
     if envelope.require_tls and "REQUIRETLS" in offers:
         parameters["REQUIRETLS"] = ""
+    # gap: RFC 2852 §4.1: by-mode R goes on to a hop without DELIVERBY as well; the deadline holds while it is here.
     if envelope.deliver_by and "DELIVERBY" in offers:
         parameters["BY"] = _time_left(envelope.deliver_by, seconds_used)
     return parameters

@@ -28,7 +28,6 @@ from mailsandbox.relay.zone import (
 from mailsandbox.smtp.replies import Reply, reply
 
 MAX_HOPS: Final = 10  # tried in one attempt; RFC 5321 §5.1 asks for at least two, Postfix stops at 5 addresses
-
 MAX_FIXED: Final = 1_000  # routes remembered
 
 
