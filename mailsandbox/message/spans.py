@@ -21,8 +21,9 @@ MAX_FIELDS: Final = 100_000  # of one message, all parts together
 MAX_LINE: Final = 1_100  # octets of a line that is looked at as a delimiter; boundaries have 70 (RFC 2046 §5.1.1)
 
 # RFC 5322 §2.2: printable ASCII but colon; blanks before the colon are §4.5.8 (obsolete, and seen).
-_FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*\n?")
-_FIELDS: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]+[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*\n?)*")
+# Possessive throughout: there is nothing to go back for, and a long header would cost memory for each line.
+_FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+")
+_FIELDS: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]++[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+)*+")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODING_ALIASES: Final = {"8-bit": "8bit", "7-bit": "7bit"}
 _MESSAGE_TYPES: Final = frozenset({"rfc822", "global", "news"})
