@@ -47,8 +47,8 @@ class SessionRecord:
     def __init__(self, log: "SessionLog", *, protocol: str, service: str, peer: str, local: str) -> None:
         self._log = log
         self._origin = time.perf_counter()
-        self._head: list[tuple[float, str, str]] = []
-        self._tail: deque[tuple[float, str, str]] = deque(maxlen=TAIL_LINES)
+        self._head: list[TranscriptLine] = []
+        self._tail: deque[TranscriptLine] = deque(maxlen=TAIL_LINES)
         self._total = 0
         self.id = log.new_id()
         self.protocol = protocol  # "smtp", "lmtp", "pop3", "imap", "relay"
@@ -83,7 +83,7 @@ class SessionRecord:
     def _add(self, side: str, text: str) -> None:
         if len(text) > MAX_LINE:
             text = f"{text[:MAX_LINE]} [cut: {len(text)} characters]"
-        line = (time.perf_counter() - self._origin, side, text)
+        line = TranscriptLine(int((time.perf_counter() - self._origin) * 1e6) / 1e6, side, text)
         self._total += 1
         if len(self._head) < HEAD_LINES:
             self._head.append(line)
@@ -97,11 +97,13 @@ class SessionRecord:
 
     def since(self, mark: int) -> list[TranscriptLine]:
         """The lines added after `mark`, as far as they are still kept."""
-        first_of_tail = self._total - len(self._tail)
-        lines = self._head[mark:] if mark < len(self._head) else []
-        skip = max(0, mark - first_of_tail)
-        lines.extend(itertools.islice(self._tail, skip, None))
-        return [TranscriptLine(round(at, 6), side, text) for at, side, text in lines]
+        kept, wanted = len(self._tail), self._total - mark
+        if wanted <= kept:
+            # From the end: a connection that is reused for thousands of messages asks for a few lines each time.
+            return [self._tail[index] for index in range(kept - wanted, kept)]
+        lines = self._head[mark:]
+        lines.extend(self._tail)
+        return lines
 
     @property
     def transcript(self) -> list[TranscriptLine]:

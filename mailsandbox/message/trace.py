@@ -3,12 +3,14 @@
 Invariant: fields are folded at 78 columns where they can be, never beyond 998 octets, and never hold a bare CR or LF.
 """
 
+import functools
 import re
 import time
 from typing import Final
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_KEPT: Final = 512  # words of fields whose safe form is kept: names of hosts and protocols come again and again
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
 _RECEIVED: Final = re.compile(rb"(?im)^received:((?:[^\n]|\n[ \t])*)")
@@ -64,6 +66,7 @@ def delivered_to_field(address: str) -> bytes:
     return f"Delivered-To: {_UNSAFE.sub('', address)}\r\n".encode("utf-8", "surrogateescape")
 
 
+@functools.lru_cache(_KEPT)
 def _word(text: str) -> str:
     return _UNSAFE.sub("", text).strip() or "unknown"
 

@@ -319,7 +319,7 @@ class SmtpConnection(SmtpCommands):
         text = line.decode("utf-8", "surrogateescape").rstrip("\n").removesuffix("\r")
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
-        self._record.client(_shown(text, verb))
+        self._record.client(text if verb != "AUTH" and text.isascii() else _shown(text, verb))
         if (refusal := self._line_refused(line, text, verb)) is not None:
             if isinstance(refusal, Hang):
                 self.hang(refusal)
@@ -494,9 +494,10 @@ class SmtpConnection(SmtpCommands):
             self._accepted += 1
         else:
             self._refused += 1
-        self._mark = self._record.mark + 1
         # RFC 2033 §4.2: LMTP has one reply for each recipient.
-        for _ in range(len(transaction.rcpt_tos) - 1 if self.spec.kind is Kind.LMTP else 0):
+        replies = len(transaction.rcpt_tos) if self.spec.kind is Kind.LMTP else 1
+        self._mark = self._record.mark + replies
+        for _ in range(replies - 1):
             self.say(answer)
         self._proceed(answer)
 
@@ -505,13 +506,14 @@ class SmtpConnection(SmtpCommands):
         if spool.too_large:
             spool.discard()
             return self._too_large(size)
-        account = ",".join(transaction.rcpt_tos)
-        action = self._faults.match("smtp", site=self.spec.site, stage="message", account=account)
-        if isinstance(action, Respond):
-            self._record.note(f"fault: {action}")
-            return reply(action.code, action.enhanced, action.text)
-        if action is not None and not await self._suffer(action):
-            return None
+        if self._faults:
+            account = ",".join(transaction.rcpt_tos)
+            action = self._faults.match("smtp", site=self.spec.site, stage="message", account=account)
+            if isinstance(action, Respond):
+                self._record.note(f"fault: {action}")
+                return reply(action.code, action.enhanced, action.text)
+            if action is not None and not await self._suffer(action):
+                return None
         memory = self._shared.memory
         if not memory.try_grant(size):
             await memory.grant(size)
@@ -690,9 +692,11 @@ class SmtpConnection(SmtpCommands):
             self._record.note(f"the client is {client.where}")
 
     def _flush(self) -> None:
-        if self._out and self.transport is not None:
-            self.transport.write(b"".join(self._out))
-        self._out.clear()
+        out = self._out
+        if out:
+            if self.transport is not None:
+                self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
 
     def hang(self, answer: Hang) -> None:
         """Reply and close; what the client sent besides is shown, not answered."""

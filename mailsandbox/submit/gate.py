@@ -48,7 +48,8 @@ class Gate:
             offers=offers,
             via_bdat=transaction.chunks > 0,
         )
-        findings.extend(verdict.findings)
+        if verdict.findings:
+            findings.extend(verdict.findings)
         match verdict:
             case Accept():
                 return octets, findings
