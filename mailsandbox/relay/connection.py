@@ -7,6 +7,7 @@ out of step with its server is never used again. Knows nothing of how the connec
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from mailsandbox.errors import PeerViolation
 from mailsandbox.journey.sessions import SessionRecord
@@ -15,6 +16,8 @@ from mailsandbox.relay.transaction import Stage, Transaction
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.smtp.reply_reader import ReplyReader
+
+SLICE: Final = 262_144  # octets written at once; the socket's own buffer holds about as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,16 @@ class Connection(asyncio.Protocol):
             batch = bytearray()
             for octets, shown in pieces:
                 self.session.client(shown)
-                if len(octets) < 16_384:
+                if len(octets) < SLICE:
                     batch += octets
-                else:
-                    if batch:
-                        transport.write(bytes(batch))
-                        batch.clear()
-                    transport.write(octets)
+                    continue
+                if batch:
+                    transport.write(bytes(batch))
+                    batch.clear()
+                # In slices: a transport copies what it cannot send at once, and each block has its own deadline.
+                view = memoryview(octets)
+                for start in range(0, len(view), SLICE):
+                    transport.write(view[start : start + SLICE])
                     await self._written(timeouts.block)
             if batch:
                 transport.write(bytes(batch))

@@ -81,8 +81,9 @@ async def measure(target: str, size: str, port: int) -> Figure:
         await database.write(lambda tx: queue.enqueue_in(tx, item))
 
     began, cpu = time.perf_counter(), time.process_time()
-    for start in range(0, count, 50):
-        await asyncio.gather(*(put(number) for number in range(start, min(start + 50, count))))
+    together = max(1, min(50, 5_000_000 // octets))  # messages accepted at once, and in memory because of us
+    for start in range(0, count, together):
+        await asyncio.gather(*(put(number) for number in range(start, min(start + together, count))))
     await queue.quiet()
     spent, cpu = time.perf_counter() - began, time.process_time() - cpu
     left = await queue.count()
