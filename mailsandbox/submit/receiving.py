@@ -1,0 +1,192 @@
+"""Message data of one SMTP session: read by DATA or BDAT, spooled, judged, handed over, answered.
+
+    DataReader or BDAT count ──▶ Spool ──▶ aiosmtpd's hook for DATA (`deliver`): Gate ──▶ context.accept ──▶ 250
+
+Commit point: `context.accept` has returned. Before it nothing lasts; after it the message is the site's, even where
+the client is gone and never sees the 250 (RFC 5321 §6.1).
+"""
+
+from typing import TYPE_CHECKING, Final, cast
+
+from mailsandbox.errors import QueueError, StoreError
+from mailsandbox.faults import Respond
+from mailsandbox.smtp.data import DataReader
+from mailsandbox.smtp.replies import Reply, reply
+from mailsandbox.submit.commands import reply_of
+from mailsandbox.submit.conversation import Hang, TakeChunk
+from mailsandbox.submit.eager import within_task
+from mailsandbox.submit.gate import add_transcript
+from mailsandbox.submit.model import Incoming, Kind
+from mailsandbox.submit.spool import Spool
+from mailsandbox.submit.transaction import Transaction
+from mailsandbox.submit.wire import Reading, SmtpWire
+
+if TYPE_CHECKING:
+    from mailsandbox.submit.listener import Shared
+
+_GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+
+
+class SmtpReceiving(SmtpWire):
+    """The way of a message from the wire to the site."""
+
+    def __init__(self, shared: "Shared") -> None:
+        super().__init__(shared)
+        self._data = DataReader()
+        self._chunk = TakeChunk(0, last=False)
+        self._chunk_left = 0
+        self._mark = 0  # where in the transcript the last transaction ended
+
+    def take_data(self) -> None:
+        """Say 354 and read on."""
+        if self._input:
+            # RFC 2920 §3.1: DATA is the last command of a group; what follows it unasked may be smuggled commands.
+            self.hang(Hang(reply(554, "5.5.0", "Message data before the 354 (RFC 2920 §3.1)")))
+            return
+        self.say(_GO_ON)
+        self._spool = self._shared.spool()
+        self._data = DataReader()
+        self._receiving_since = self._heard
+        self._reading = Reading.DATA
+
+    def _receive(self, octets: bytes) -> None:
+        spool, reader = self._spool, self._data
+        assert spool is not None
+        if content := reader.feed(octets):
+            spool.append(content)
+        if reader.ended:
+            self._input += reader.rest
+            self._record.client(f"[{spool.size} octets of message data]")
+            self._record.client(".")
+            self._end_of_message()
+
+    def take_chunk(self, chunk: TakeChunk) -> None:
+        """Read a chunk, to be kept or thrown away."""
+        if chunk.refusal is None:
+            self.envelope.chunks += 1
+            if self._spool is None:
+                self._spool = self._shared.spool()
+                self._receiving_since = self._heard
+        elif self.envelope.open:
+            self.envelope.broken = True
+        self._chunk, self._chunk_left = chunk, chunk.octets
+        self._reading = Reading.CHUNK
+        self._receive_chunk()
+
+    def _receive_chunk(self) -> None:
+        octets = bytes(self._input[: self._chunk_left])
+        del self._input[: len(octets)]
+        self._chunk_left -= len(octets)
+        if self._spool is not None and self._chunk.refusal is None:
+            self._spool.append(octets)
+        if self._chunk_left:
+            return
+        chunk, spool = self._chunk, self._spool
+        if chunk.octets:
+            self._record.client(f"[{chunk.octets} octets of message data]")
+        if chunk.refusal is not None:
+            self._proceed(chunk.refusal)
+        elif chunk.last:
+            self._end_of_message()
+        elif spool is not None and spool.too_large:
+            self.envelope.broken = True
+            self._proceed(self._too_large(spool.size))
+        else:
+            self._proceed(reply(250, "2.0.0", f"{chunk.octets} octets received"))
+
+    def _end_of_message(self) -> None:
+        """Everything is here. aiosmtpd's hook for DATA gets it, as `envelope.content`."""
+        self._reading = Reading.WAITING
+        spool, self._spool = self._spool, None
+        assert spool is not None
+        self._step(self._conclude(spool))
+
+    async def _conclude(self, spool: Spool) -> None:
+        transaction = self.envelope
+        answer = await self._examine(spool, transaction)
+        self._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
+        if answer is None:  # broken off by a fault
+            return
+        if answer.positive:
+            self._accepted += 1
+        else:
+            self._refused += 1
+        # RFC 2033 §4.2: LMTP has one reply for each recipient.
+        replies = len(transaction.rcpt_tos) if self.spec.kind is Kind.LMTP else 1
+        self._mark = self._record.mark + replies
+        for _ in range(replies - 1):
+            self.say(answer)
+        self._proceed(answer)
+
+    async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | None:
+        size = spool.size
+        if spool.too_large:
+            spool.discard()
+            return self._too_large(size)
+        if self._faults:
+            account = ",".join(transaction.rcpt_tos)
+            action = self._faults.match("smtp", site=self.spec.site, stage="message", account=account)
+            if isinstance(action, Respond):
+                self._record.note(f"fault: {action}")
+                return reply(action.code, action.enhanced, action.text)
+            if action is not None and not await self._suffer(action):
+                return None
+        memory = self._shared.memory
+        if not memory.try_grant(size):
+            await memory.grant(size)
+        try:
+            transaction.content = transaction.original_content = spool.whole()
+            status: Reply | str = await self._call_handler_hook("DATA")
+            return status if isinstance(status, Reply) else reply_of(status)
+        finally:
+            transaction.content = transaction.original_content = None
+            memory.give_back(size)
+
+    async def deliver(self, transaction: Transaction) -> Reply:
+        """Judge a message that is here and hand it over; what the client is told."""
+        gate = self._shared.gate
+        octets = cast(bytes, transaction.content)  # never decoded, as aiosmtpd could
+        outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers)
+        for finding in findings:
+            self._record.finding(finding)
+        if isinstance(outcome, Reply):
+            return outcome
+        incoming = gate.admit(
+            outcome,
+            findings,
+            transaction,
+            client=self.session,
+            queue_id=self._context.new_id(),
+            session_id=self._record.id,
+            now=self._context.clock.now(),
+        )
+        add_transcript(incoming, self._record.since(self._mark))
+        return await self._hand_over(incoming)
+
+    async def _hand_over(self, incoming: Incoming) -> Reply:
+        await within_task()
+        try:
+            with self._context.clock.working():
+                return await self._context.accept(incoming)
+        except (StoreError, QueueError) as error:
+            self._record.note(f"not stored: {error}")
+            # RFC 3463 §3.4: X.3.1 mail system full, for now.
+            return reply(452, "4.3.1", f"Cannot store the message now: {' '.join(str(error).split())[:200]}")
+
+    def _proceed(self, answer: Reply) -> None:
+        """Answer, and go on reading commands."""
+        if self._reading is Reading.CLOSED:
+            self._record.note(f"too late to be told: {answer}")
+            return
+        self.say(answer)
+        self._reading = Reading.COMMAND
+        self._run()
+
+    def _too_large(self, size: int) -> Reply:
+        return reply(552, "5.3.4", f"Message of {size} octets, the limit is {self.spec.max_octets} (RFC 1870 §6.1)")
+
+    def _create_envelope(self) -> Transaction:
+        if self._spool is not None:
+            self._spool.discard()  # chunks of a transaction that RSET or EHLO ended
+            self._spool = None
+        return super()._create_envelope()
