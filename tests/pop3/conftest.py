@@ -85,11 +85,10 @@ class Client:
         """Octets of a multi-line response after its first line, stuffing undone by the book, terminator left out."""
         first = await self.line()
         assert first.startswith(b"+OK"), first
-        if (start := await self.reader.readexactly(3)) == b".\r\n":
-            return b""
-        octets = start + await self.reader.readuntil(b"\r\n.\r\n")
-        octets = octets[:-3].replace(b"\r\n..", b"\r\n.")
-        return octets[1:] if octets.startswith(b"..") else octets
+        lines = []
+        while (line := await self.reader.readuntil(b"\r\n")) != b".\r\n":
+            lines.append(line[1:] if line.startswith(b".") else line)
+        return b"".join(lines)
 
     async def hang_up(self) -> None:
         self.writer.close()

@@ -148,6 +148,8 @@ class Connection(asyncio.Protocol):
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
+        if self._reason is None and self.tls is not None and not self.tls.established:
+            self._reason = TlsFailed("the client hung up in the TLS handshake; it may not trust the certificate")
         reason = self._reason or (ConnectionLost(str(exc)) if exc is not None else ConnectionDone())
         self._owner.closed(self)
         self.protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]  # Twisted's
