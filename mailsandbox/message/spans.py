@@ -334,17 +334,23 @@ class _Scanner:
         )  # fmt: skip
 
     def _header_fields(self, start: int, number: str, findings: list[Finding]) -> tuple[list[Field], int]:
-        """The fields, and where they end. Lines that are no fields (an mbox separator, say) are passed over if a blank
-        line follows, as GMime, Perl's Email::MIME and Dovecot do; without one, the body begins at the first of them.
+        """The fields, and where they end.
+
+        Lines that are no fields (an mbox separator, say) are passed over if a field or blank line ends the header, as
+        GMime and Perl's Email::MIME do; otherwise the body begins at the first of them.
         """
         octets, fields, position = self._octets, list[Field](), start
         limit = start + self.max_header
         match, junk, before_junk = _FIELD.match, -1, 0
+        ended = True  # by what ends a header, if it ended here
         while position < self._size:
             found = match(octets, position)
             if octets.startswith(b"--", position) and (self._match(position) or self._own(fields, position)):
                 break
-            if (found or junk >= 0) and (position >= limit or self._fields >= self.max_fields):
+            if junk >= 0 and position >= limit:
+                ended = False
+                break
+            if found is not None and (position >= limit or self._fields >= self.max_fields):
                 text = f"header larger than {self.max_header} octets"
                 findings.append(Finding("header-limit", "RFC 5322 §2.2", text, limit, number, "5.6.0"))
                 rest = _FIELDS.match(octets, position)
@@ -355,10 +361,12 @@ class _Scanner:
                 name, end = found[1], found.end()
                 value_start = octets.index(b":", position) + 1
                 fields.append(Field(name, name.lower().decode("ascii"), position, value_start, end))
-                position = end
+                position, ended = end, True
                 continue
             if octets.startswith((b"\r\n", b"\n"), position):
+                ended = True
                 break
+            ended = False
             if junk < 0:
                 junk, before_junk = position, len(fields)
             newline = octets.find(b"\n", position)
@@ -366,7 +374,7 @@ class _Scanner:
         if junk >= 0:
             text = "a line in the header is neither a field nor blank"
             findings.append(Finding("malformed-header", "RFC 5322 §2.2", text, junk, number, "5.6.0"))
-            if not octets.startswith((b"\r\n", b"\n"), position) and not self._own(fields, position):
+            if not ended and not self._own(fields, position):
                 del fields[before_junk:]
                 position = junk
         return fields, position

@@ -48,23 +48,25 @@ def _headers(before: bytes, one: Part, after: bytes, other: Part, found: list[st
     for mine, its in zip(kept, theirs, strict=True):
         if mine.key == "content-disposition":
             said, says = (
-                join_parameters(raw_parameters(octets[field.value_start : field.end]))
+                {
+                    name: _readable(value.encode())
+                    for name, value in join_parameters(raw_parameters(octets[field.value_start : field.end])).items()
+                }
                 for octets, field in ((before, mine), (after, its))
             )
         else:
             said, says = _readable(unfold(before, mine)), _readable(unfold(after, its))
-        if said != says and _with_a_labels(str(said)) != says:
+        if said != says and _readable(_with_a_labels(unfold(before, mine))) != says:
             found.append(f"{mine.key}: {said!r} became {says!r}")
 
 
-def _with_a_labels(text: str) -> str:
+def _with_a_labels(value: bytes) -> bytes:
     """The one change that a conversion may make to an address (RFC 5891)."""
 
-    def converted(found: re.Match[str]) -> str:
-        label = found[0].encode("latin-1", "replace").decode("utf-8", "replace")
-        return ascii_domain(label) or found[0]
+    def converted(found: re.Match[bytes]) -> bytes:
+        return (ascii_domain(found[0].decode("utf-8", "replace")) or "").encode() or found[0]
 
-    return re.sub(r"@[^<>(),;]+", lambda found: re.sub(r"[^:@]+", converted, found[0]), text)
+    return re.sub(rb"(?<=@)[^\s<>(),;:@\"\[]+", converted, value)
 
 
 def _readable(value: bytes) -> str:
