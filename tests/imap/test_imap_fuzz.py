@@ -106,7 +106,7 @@ COMMANDS = st.one_of(
                 "IDLE\r\nDONE",
                 "IDLE\r\nx\r\nDONE",
             ),
-            "NOTIFY SET STATUS (SELECTED (MessageNew (UID) MessageExpunge FlagChange)) (PERSONAL (MessageNew MailboxName))",
+            "NOTIFY SET STATUS (SELECTED (MessageNew (UID) MessageExpunge FlagChange)) (INBOXES (MessageNew))",
             "NOTIFY SET (SELECTED-DELAYED (MessageNew MessageExpunge FlagChange))",
             'SETMETADATA INBOX (/private/a "x")',
             "GETMETADATA INBOX (DEPTH 1) (/private)",
