@@ -121,6 +121,9 @@ class PostgresDatabase:
         finally:
             self._idle_readers.put_nowait(number)
 
+    def read_now(self, work: Work[T]) -> T:
+        raise RuntimeError("a shared database is read in a thread")
+
     def listen(self, heard: Callable[[str], None]) -> None:
         """Call `heard` on the loop's thread with each topic that another daemon announced; "" after a gap."""
         self._listeners.append(heard)

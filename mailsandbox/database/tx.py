@@ -98,6 +98,10 @@ class Database(Protocol):
         """Run on a consistent snapshot; does not wait for writers."""
         ...
 
+    def read_now(self, work: Work[T]) -> T:
+        """`read` on the caller's thread, for a few rows; only where the database is not `shared`."""
+        ...
+
     async def snapshot(self) -> object:
         """Everything as it is now, in memory; for `restore` of the same object."""
         ...

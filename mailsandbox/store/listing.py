@@ -20,15 +20,17 @@ _SELECT: Final = (
     "SELECT m.uid, m.mailbox_id, m.mod_seq, m.flags, m.internal_date, m.octets, m.content_id, m.save_date, m.email_id, "
     "m.thread_id, a.address, b.name, m.journey_id, m.recipient, m.trace_octets, c.subject, c.sender, c.to_list, "
     "c.cc_list, c.sent_date, c.message_id, c.preview, c.attachments "
-    "FROM messages m JOIN mailboxes b ON b.id = m.mailbox_id JOIN accounts a ON a.id = b.account_id "
-    "JOIN contents c ON c.id = m.content_id"
+    # CROSS JOIN: SQLite then takes the tables in this order, so the index of messages gives the order of the page.
+    "FROM messages m CROSS JOIN mailboxes b CROSS JOIN accounts a CROSS JOIN contents c "
+    "WHERE b.id = m.mailbox_id AND a.id = b.account_id AND c.id = m.content_id"
 )
+_ORDER: Final = "ORDER BY m.save_date DESC, m.mailbox_id DESC, m.uid DESC"
 
 
 def read_message(tx: Tx, message_id: str) -> StoredMessage:
     """One message; raises NoSuchMessage."""
     place = parse_message_id(message_id)
-    row = tx.execute(f"{_SELECT} WHERE m.mailbox_id = ? AND m.uid = ?", place).fetchone() if place else None
+    row = tx.execute(f"{_SELECT} AND m.mailbox_id = ? AND m.uid = ?", place).fetchone() if place else None
     if row is None:
         raise NoSuchMessage(f"there is no message {message_id}")
     return _stored(row)
@@ -36,18 +38,51 @@ def read_message(tx: Tx, message_id: str) -> StoredMessage:
 
 def list_messages(tx: Tx, query: MessageQuery, pending: Mapping[int, tuple[str, str]]) -> MessagePage:
     """A page of messages, newest first by the moment they were saved. `pending`: see `textindex`."""
-    conditions, parameters = _conditions(tx, query)
-    if (place := _parse_cursor(query.before)) is not None:
-        conditions.append("(m.save_date, m.mailbox_id, m.uid) < (?, ?, ?)")
-        parameters += place
     limit = max(1, min(query.limit, MAX_PAGE))
+    start = _parse_cursor(query.before)
+    conditions, parameters = _conditions(tx, query)
     if query.text:
         _text_condition(tx, query.text, pending, conditions, parameters)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    sql = f"{_SELECT}{where} ORDER BY m.save_date DESC, m.mailbox_id DESC, m.uid DESC LIMIT ?"
-    rows = tx.execute(sql, (*parameters, limit + 1)).fetchall()
-    messages = [_stored(row) for row in rows[:limit]]
-    return MessagePage(messages, _cursor(messages[-1]) if len(rows) > limit else None)
+    found: list[StoredMessage] = []
+    for mailbox in _mailboxes(tx, query):
+        place, where = _place(mailbox, start)
+        sql = f"{_SELECT} AND {' AND '.join([*place, *conditions, 'TRUE'])} {_ORDER} LIMIT ?"
+        found += [_stored(row) for row in tx.execute(sql, (*where, *parameters, limit + 1))]
+    found.sort(key=_age, reverse=True)
+    return MessagePage(found[:limit], _cursor(found[limit - 1]) if len(found) > limit else None)
+
+
+def _mailboxes(tx: Tx, query: MessageQuery) -> list[int | None]:
+    """Keys of the mailboxes to look at, each by its own index; [None] for all at once."""
+    if not query.account:
+        return [None]
+    sql = "SELECT b.id FROM mailboxes b JOIN accounts a ON a.id = b.account_id WHERE a.address = ? AND b.messages > 0"
+    if query.mailbox:
+        rows = tx.execute(f"{sql} AND b.name = ?", (canonical(query.account), mailbox_name(query.mailbox)))
+    else:
+        rows = tx.execute(sql, (canonical(query.account),))
+    return [row[0] for row in rows]
+
+
+def _place(mailbox: int | None, start: tuple[float, int, int] | None) -> tuple[list[str], list[object]]:
+    """Conditions on where a message lies and how old it is, in the order of an index."""
+    if mailbox is None:
+        return (["(m.save_date, m.mailbox_id, m.uid) < (?, ?, ?)"], [*start]) if start else ([], [])
+    place: list[str] = ["m.mailbox_id = ?"]
+    where: list[object] = [mailbox]
+    if start is not None:
+        saved, key, uid = start
+        if mailbox == key:
+            place.append("(m.save_date, m.uid) < (?, ?)")
+            where += [saved, uid]
+        else:
+            place.append("m.save_date <= ?" if mailbox < key else "m.save_date < ?")
+            where.append(saved)
+    return place, where
+
+
+def _age(message: StoredMessage) -> tuple[float, int, int]:
+    return message.row.save_date, message.row.mailbox_key, message.row.uid
 
 
 def _conditions(tx: Tx, query: MessageQuery) -> tuple[list[str], list[object]]:
@@ -58,9 +93,7 @@ def _conditions(tx: Tx, query: MessageQuery) -> tuple[list[str], list[object]]:
         conditions.append(condition)
         parameters.extend(values)
 
-    if query.account:
-        where("a.address = ?", canonical(query.account))
-    if query.mailbox:
+    if query.mailbox and not query.account:
         where("b.name = ?", mailbox_name(query.mailbox))
     if query.since is not None:
         where("m.save_date >= ?", query.since)

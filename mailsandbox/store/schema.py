@@ -67,7 +67,9 @@ MIGRATIONS: Final[list[Migration]] = [
             recipient TEXT NOT NULL,
             PRIMARY KEY (mailbox_id, uid)
         ) WITHOUT ROWID""",
-        "CREATE INDEX messages_saved ON messages (save_date)",
+        # Listings, newest first: of everything, and of one mailbox; and retention, oldest first.
+        "CREATE INDEX messages_saved ON messages (save_date, mailbox_id, uid)",
+        "CREATE INDEX messages_saved_in ON messages (mailbox_id, save_date, uid)",
         """CREATE TABLE traces (
             mailbox_id INTEGER NOT NULL,
             uid INTEGER NOT NULL,

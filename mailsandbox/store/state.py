@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from mailsandbox.store.model import MessageRow, ModSeq, Uid
+from mailsandbox.store.rows import Load, Rows
 from mailsandbox.store.unit import MailboxDelta
 
 
@@ -45,7 +46,9 @@ class MailboxState:
         uid_next: int,
         highest_mod_seq: int,
         recent_from_uid: int,
+        uids: list[Uid],
         rows: list[MessageRow],
+        load: Load | None,
         released: Callable[["MailboxState"], None],
     ) -> None:
         self.account = account
@@ -58,8 +61,10 @@ class MailboxState:
         self.uid_next = Uid(uid_next)
         self.highest_mod_seq = ModSeq(highest_mod_seq)
         self.recent_from_uid = Uid(recent_from_uid)
-        self.rows: dict[Uid, MessageRow] = {row.uid: row for row in rows}
-        self.uids: list[Uid] = list(self.rows)
+        self.uids = uids
+        self.rows: dict[Uid, MessageRow] = (
+            {row.uid: row for row in rows} if load is None else Rows(key, uids, rows, load)
+        )
         self.removed = False
         self.users = 0
         self._released = released
@@ -77,7 +82,7 @@ class MailboxState:
                 self.uids.append(row.uid)
                 self.rows[row.uid] = row
         for row in delta.changed:
-            current = self.rows.get(row.uid)
+            current = dict.get(self.rows, row.uid)  # one that is not in memory will be read as it is then
             if current is not None and current.mod_seq < row.mod_seq:
                 self.rows[row.uid] = row
         if delta.gone:
@@ -88,9 +93,13 @@ class MailboxState:
         self.removed = self.removed or delta.removed
 
     def _drop(self, gone: list[Uid]) -> None:
-        present = [uid for uid in gone if self.rows.pop(uid, None) is not None]
-        if len(present) > 8:
-            self.uids[:] = self.rows  # a dict keeps the order of insertion, which ascends
+        for uid in gone:
+            dict.pop(self.rows, uid, None)
+        if len(gone) > 8:
+            gone_set = set(gone)
+            self.uids[:] = [uid for uid in self.uids if uid not in gone_set]
             return
-        for uid in present:
-            del self.uids[bisect_left(self.uids, uid)]
+        for uid in gone:
+            at = bisect_left(self.uids, uid)
+            if at < len(self.uids) and self.uids[at] == uid:
+                del self.uids[at]

@@ -5,16 +5,19 @@ Invariant: one state per mailbox. What commits while a state loads is applied ag
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from mailsandbox.clock import commit_time_ns
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import NoSuchMailbox
-from mailsandbox.store.messages import COLUMNS, row_of
-from mailsandbox.store.model import Change, ChangeType, ModSeq, Seq
+from mailsandbox.store.messages import COLUMNS
+from mailsandbox.store.model import Change, ChangeType, Flags, MessageRow, ModSeq, Seq
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 
+EAGER: Final = 20_000  # messages; a mailbox of up to so many is read whole, in some 30 ms
+_ANY: Final = 1 << 62  # above every UID
 KEPT_ROWS: Final = 100_000  # messages of released mailboxes kept in memory, about 40 MB
 
 
@@ -101,14 +104,21 @@ class States:
 
     def _read(self, tx: Tx, key: int) -> MailboxState | None:
         found = tx.execute(
-            "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from, a.id, a.last_seq "
+            "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from, a.id, a.last_seq, "
+            "b.messages "
             "FROM mailboxes b JOIN accounts a ON a.id = b.account_id WHERE b.id = ?",
             (key,),
         ).fetchone()
         if found is None:
             return None
-        account, name, uid_validity, uid_next, mod_seq, recent_from, account_key, last_seq = found
-        rows = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (key,))
+        account, name, uid_validity, uid_next, mod_seq, recent_from, account_key, last_seq, messages = found
+        # A large mailbox is not read whole, where rows can be read at once when they are asked for.
+        lazily = not self._database.shared and messages > EAGER
+        rows = [] if lazily else read_rows(tx, key, 0, _ANY)
+        if lazily:
+            uids = [row[0] for row in tx.execute("SELECT uid FROM messages WHERE mailbox_id = ? ORDER BY uid", (key,))]
+        else:
+            uids = [row.uid for row in rows]
         return MailboxState(
             account=account,
             account_key=account_key,
@@ -119,9 +129,14 @@ class States:
             uid_next=uid_next,
             highest_mod_seq=mod_seq,
             recent_from_uid=recent_from,
-            rows=[row_of(row) for row in rows],
+            uids=uids,
+            rows=rows,
+            load=partial(self._load_rows, key) if lazily else None,
             released=self._release,
         )
+
+    def _load_rows(self, key: int, low: int, high: int) -> list[MessageRow]:
+        return self._database.read_now(lambda tx: read_rows(tx, key, low, high))
 
     def _release(self, state: MailboxState) -> None:
         if self._states.get(state.key) is not state:
@@ -132,6 +147,18 @@ class States:
             key, oldest = self._released.popitem(last=False)
             del self._states[key]
             held -= len(oldest.uids)
+
+
+def read_rows(tx: Tx, key: int, low: int, high: int) -> list[MessageRow]:
+    """The messages of a mailbox from one UID to another, both included, in ascending order."""
+    parse = Flags.parse
+    return [
+        MessageRow(uid, mailbox, mod_seq, parse(flags), date, octets, content, saved, email, thread)
+        for uid, mailbox, mod_seq, flags, date, octets, content, saved, email, thread in tx.execute(
+            f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid",
+            (key, low, high),
+        )
+    ]
 
 
 def deleted(state: MailboxState) -> Change:

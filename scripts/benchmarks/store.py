@@ -1,0 +1,218 @@
+"""The store: durable deliveries, a mailbox of 100,000 messages, one message to 1,000 accounts, snapshots."""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from mailsandbox.database import open_database
+from mailsandbox.database.connections import connect
+from mailsandbox.store.model import AppendItem, Delivery
+from mailsandbox.store.store import Store
+from mailsandbox.store.views import MessageQuery
+
+TRACE = b"Return-Path: <ann@alpha.test>\r\nDelivered-To: bob@beta.test\r\nReceived: from a by b; Sat, 21 Nov 2026\r\n"
+LINE = "The quick brown fox jumps over the lazy dog, %06d times.\r\n"
+
+
+class Figures:
+    """Collects rows and prints them."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, object]] = []
+
+    def add(self, what: str, value: float, unit: str, goal: str = "") -> None:
+        self.rows.append({"what": what, "value": round(value, 2), "unit": unit, "goal": goal})
+
+    def show(self, *, as_json: bool) -> None:
+        if as_json:
+            print(json.dumps(self.rows))
+            return
+        for row in self.rows:
+            print(f"{row['what']:<58}{row['value']:>12,} {row['unit']:<6} {row['goal']}")
+
+
+def message(number: int, octets: int = 1024) -> bytes:
+    """About `octets` octets, different for each number."""
+    head = (
+        f"From: Ann <ann@alpha.test>\r\nTo: Bob <bob@beta.test>\r\nSubject: Message {number} of the day\r\n"
+        f"Date: Sat, 21 Nov 2026 03:00:00 +0000\r\nMessage-ID: <{number}@alpha.test>\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: text/plain; charset=us-ascii\r\n\r\n"
+    )
+    body = (LINE % number) * (1 + (octets - len(head)) // len(LINE % 0))
+    return (head + body)[: max(octets - 2, len(head))].encode() + b"\r\n"
+
+
+async def timed(work: Callable[[], Awaitable[object]], rounds: int = 1) -> float:
+    """Milliseconds of the quickest round."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await work()
+        best = min(best, time.perf_counter() - began)
+    return best * 1000
+
+
+async def senders(store: Store, messages: Sequence[bytes], count: int) -> float:
+    """Messages per second from `count` senders, each waiting for its message before the next."""
+    left = iter(messages)
+
+    async def send() -> None:
+        for octets in left:
+            await store.deliver([Delivery("bob@beta.test", TRACE)], octets, journey_id="Q1")
+
+    began = time.perf_counter()
+    await asyncio.gather(*[send() for _ in range(count)])
+    return len(messages) / (time.perf_counter() - began)
+
+
+def bare(directory: Path, messages: Sequence[bytes], group: int) -> float:
+    """Messages per second of a table of digests and octets with `group` rows in each transaction, and nothing else."""
+    connection: sqlite3.Connection = connect(str(directory / f"bare-{group}.sqlite"), durable=True)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, sha256 BLOB UNIQUE, octets BLOB)")
+    began = time.perf_counter()
+    for at in range(0, len(messages), group):
+        connection.execute("BEGIN IMMEDIATE")
+        for octets in messages[at : at + group]:
+            digest = hashlib.sha256(octets).digest()
+            connection.execute("INSERT INTO t (sha256, octets) VALUES (?, ?)", (digest, octets))
+        connection.execute("COMMIT")
+    rate = len(messages) / (time.perf_counter() - began)
+    connection.close()
+    return rate
+
+
+async def deliveries(figures: Figures, directory: Path, target: str, count: int) -> None:
+    """Rates of delivery; the yardsticks in the same run."""
+    database = open_database(target)
+    await database.start()
+    store = Store(database)
+    await store.start()
+    await senders(store, [message(number) for number in range(10_000_000, 10_000_200)], 50)
+    fifty = await senders(store, [message(number) for number in range(count)], 50)
+    alone = await senders(store, [message(number) for number in range(count, count + count // 8)], 1)
+    await store.aclose()
+    await database.aclose()
+    each = bare(directory, [message(number) for number in range(count // 8)], 1)
+    group = bare(directory, [message(number) for number in range(count)], 50)
+    figures.add("1 KB, 50 senders, rendered and durable", fifty, "msg/s", "about 10,000")
+    figures.add("1 KB, one sender: one transaction each", alone, "msg/s")
+    figures.add("50 senders against one transaction each", fifty / alone, "x", ">= 3")
+    figures.add("bare table, one transaction each", each, "msg/s")
+    figures.add("bare table, group commit of 50", group, "msg/s")
+    figures.add("50 senders against bare group commit", 100 * fifty / group, "%", ">= 40")
+
+
+async def large_mailbox(figures: Figures, target: str, count: int) -> None:
+    """One mailbox of `count` messages."""
+    database = open_database(target)
+    await database.start()
+    store = Store(database)
+    await store.start()
+    await store.ensure_account("big@beta.test")
+    for at in range(0, count, 500):
+        await store.append(
+            "big@beta.test", "INBOX", [AppendItem(message(number)) for number in range(at, min(at + 500, count))]
+        )
+    await store.flush_texts()
+    await store.aclose()
+    store = Store(database)
+    await store.start()
+    before = resident()
+    began = time.perf_counter()
+    state = await store.open_mailbox("big@beta.test", "INBOX")
+    figures.add(f"open a mailbox of {count:,}", (time.perf_counter() - began) * 1000, "ms", "< 100")
+    figures.add("  memory it takes", (resident() - before) / 1e6, "MB")
+    newest = MessageQuery(account="big@beta.test", limit=50)
+    figures.add("list the 50 newest", await timed(lambda: store.list_messages(newest), 5), "ms", "< 5")
+    rows = [state.rows[uid] for uid in state.uids[-50:]]
+    figures.add("ENVELOPE of the 50 newest", await timed(lambda: store.rendered(rows, ["envelope"]), 5), "ms")
+    for scope, needle, goal in (
+        ("subject", "message 4711 of", "< 100"),
+        ("text", "004711 times", "< 1000"),
+        ("text", "no such", "< 1000"),
+    ):
+        spent = await timed(lambda: store.search_text(state, needle, scope=scope), 3)  # noqa: B023
+        figures.add(f"search {scope} for {needle!r}", spent, "ms", goal)
+    flags = await timed(lambda: store.store_flags("big@beta.test", "INBOX", state.uids[:10_000], add=["\\Seen"]))
+    figures.add("add \\Seen to 10,000", flags, "ms")
+    await store.aclose()
+    await database.aclose()
+
+
+async def fan_out(figures: Figures, target: str, count: int) -> None:
+    """One message of 50 KB to many accounts."""
+    database = open_database(target)
+    await database.start()
+    store = Store(database)
+    await store.start()
+    to_all = [Delivery(f"user{number}@beta.test", TRACE) for number in range(count)]
+    new = await timed(lambda: store.deliver(to_all, message(1, 50_000)))
+    again = await timed(lambda: store.deliver(to_all, message(2, 50_000)))
+    blobs = await database.read(lambda tx: tx.execute("SELECT count(*) FROM blobs").fetchone()[0])
+    figures.add(f"50 KB to {count:,} new accounts", new, "ms")
+    figures.add(f"50 KB to {count:,} accounts", again, "ms", "< 200")
+    figures.add("  blobs stored for both", blobs, "", "2")
+    await store.aclose()
+    await database.aclose()
+
+
+async def snapshots(figures: Figures, target: str) -> None:
+    """Snapshot and restore of 1,000 messages."""
+    database = open_database(target)
+    await database.start()
+    store = Store(database)
+    await store.start()
+    await store.ensure_account("bob@beta.test")
+    await store.append("bob@beta.test", "INBOX", [AppendItem(message(number)) for number in range(1000)])
+    await store.flush_texts()
+    image = await store.snapshot()
+    figures.add("snapshot of 1,000 messages", await timed(store.snapshot, 3), "ms", "< 50")
+    figures.add("restore of 1,000 messages", await timed(lambda: store.restore(image), 3), "ms", "< 50")
+    await store.aclose()
+    await database.aclose()
+
+
+def resident() -> int:
+    """Octets of memory in use now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--messages", type=int, default=20_000, help="deliveries [%(default)s]")
+    parser.add_argument("--mailbox", type=int, default=100_000, help="messages of the large mailbox [%(default)s]")
+    parser.add_argument("--memory", action="store_true", help="in memory instead of in a file")
+    parser.add_argument("--only", choices=("deliveries", "mailbox", "fanout", "snapshots"))
+    asked = parser.parse_args(argv)
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="mailsandbox-bench-") as name:
+        directory = Path(name)
+
+        def target(part: str) -> str:
+            return ":memory:" if asked.memory else str(directory / part)
+
+        if asked.only in (None, "deliveries"):
+            asyncio.run(deliveries(figures, directory, target("deliveries"), asked.messages))
+        if asked.only in (None, "fanout"):
+            asyncio.run(fan_out(figures, target("fanout"), 1000))
+        if asked.only in (None, "snapshots"):
+            asyncio.run(snapshots(figures, target("snapshots")))
+        if asked.only in (None, "mailbox"):
+            asyncio.run(large_mailbox(figures, target("mailbox"), asked.mailbox))
+    figures.show(as_json=asked.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
