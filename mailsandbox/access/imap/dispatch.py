@@ -205,7 +205,7 @@ async def _fault(session: Session, command: Command, octets: CommandOctets) -> R
 
 
 def _inspect(session: Session, command: Command, octets: CommandOctets) -> None:
-    if octets.bare_lf or octets.literals or not session.on >= {"CONDSTORE"}:
+    if octets.bare_lf or octets.literals or "CONDSTORE" not in session.on:
         for rule in session.lint.command(
             octets,
             command.name,
@@ -217,10 +217,11 @@ def _inspect(session: Session, command: Command, octets: CommandOctets) -> None:
 
 def _transcribe(session: Session, octets: CommandOctets) -> None:
     text = octets.text
-    secret = _SECRETS.match(text)
-    if secret is not None:
-        session.record.client(secret[1].decode("utf-8", "replace") + " ***")
-        return
+    if session.state is State.NOT_AUTHENTICATED:
+        secret = _SECRETS.match(text)
+        if secret is not None:
+            session.record.client(secret[1].decode("utf-8", "replace") + " ***")
+            return
     session.record.client(text.decode("utf-8", "replace"))
     if octets.literals:
         session.record.client(", ".join(f"[literal of {len(each)} octets]" for each in octets.literals[:20]))

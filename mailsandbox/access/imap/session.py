@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsandbox.access.imap.announcing import announce
 from mailsandbox.access.imap.capabilities import listing
+from mailsandbox.access.imap.fetching.plan import Plan, compile_plan
+from mailsandbox.access.imap.grammar.fetch import Attribute
 from mailsandbox.access.imap.input import Input
 from mailsandbox.access.imap.lint import Lint
 from mailsandbox.access.imap.names import encode_name
@@ -109,6 +111,7 @@ class Session:
         self.guard = context.logins.guard()
         self.after_reply: Callable[[], None] | None = None  # STARTTLS and COMPRESS begin behind the tagged OK
         self._unlisten: Callable[[], None] | None = None
+        self._last_plan: tuple[tuple[Attribute, ...], bool, Plan] | None = None
 
     # -- state
 
@@ -197,6 +200,11 @@ class Session:
         """RFC 9586 §3."""
         return "UIDONLY" in self.enabled
 
+    def enable(self, name: str) -> None:
+        """From now on the client understands what this capability allows."""
+        self.enabled.add(name)
+        self._last_plan = None
+
     def use_condstore(self) -> None:
         """RFC 7162 §3.1.2: a CONDSTORE-enabling command was given; in a mailbox its HIGHESTMODSEQ is told."""
         if self.condstore or "CONDSTORE" not in self.on:
@@ -204,6 +212,20 @@ class Session:
         self.enabled.add("CONDSTORE")
         if self.selected is not None:
             self.untagged(f"OK [HIGHESTMODSEQ {self.selected.state.highest_mod_seq}] Highest")
+
+    def has_plan(self, attributes: tuple[Attribute, ...], *, uid: bool) -> bool:
+        """Whether these are the attributes of the last FETCH, which was found to be allowed."""
+        last = self._last_plan
+        return last is not None and last[0] is attributes and last[1] is uid
+
+    def plan(self, attributes: tuple[Attribute, ...], *, uid: bool) -> Plan:
+        """The compiled FETCH; the last one is kept, as clients ask the same again and again."""
+        last = self._last_plan
+        if last is not None and last[0] is attributes and last[1] is uid:
+            return last[2]
+        plan = compile_plan(attributes, uid=uid, uid_only=self.uid_only)
+        self._last_plan = (attributes, uid, plan)
+        return plan
 
     # -- output
 

@@ -32,6 +32,9 @@ class SequenceSet:
     @classmethod
     def parse(cls, octets: bytes) -> "SequenceSet":
         """From a match of SET. Raises GrammarError for a number over 32 bits."""
+        if octets.isdigit() and len(octets) < 10:  # one number, the usual case
+            number = int(octets)
+            return cls(((number, number),))
         ranges = []
         for item in octets.split(b","):
             low, colon, high = item.partition(b":")

@@ -13,6 +13,7 @@ from typing import Protocol
 from mailsandbox.access.imap.sets import Range, SequenceSet, indexes_within
 from mailsandbox.store.model import Change, ChangeType, MessageRow, ModSeq, Uid
 
+_FLAGS = (ChangeType.FLAGS_SET, ChangeType.FLAGS_CLEAR)
 _SEVERAL = ModSeq(0)  # flags changed more than once: never taken for our own change
 
 
@@ -111,6 +112,12 @@ class View:
 
     def note(self, changes: Sequence[Change]) -> None:
         """Changes of this mailbox, just committed; the mailbox's lists have them already."""
+        first = changes[0].type
+        told = self._told_uid
+        if not self._changed and first in _FLAGS and all(change.type is first for change in changes):
+            # One STORE over many messages: no message is in it twice.
+            self._changed = {change.uid: change.mod_seq for change in changes if change.uid and change.uid <= told}
+            return
         for change in changes:
             uid = change.uid
             if uid is None or uid > self._told_uid:

@@ -54,10 +54,10 @@ async def enable(session: Session, command: commands.Enable) -> Result:
         name = by_upper.get(wanted)
         if name is None or name in session.enabled:
             continue
-        session.enabled.add(name)
+        session.enable(name)
         newly.append(name)
         if name == "QRESYNC":
-            session.enabled.add("CONDSTORE")  # RFC 7162 §3.2.3
+            session.enable("CONDSTORE")  # RFC 7162 §3.2.3
     session.untagged("ENABLED " + " ".join(newly) if newly else "ENABLED")
     if session.selected is not None and session.condstore and {"CONDSTORE", "QRESYNC"} & set(newly):
         session.untagged(f"OK [HIGHESTMODSEQ {session.selected.state.highest_mod_seq}] Highest")

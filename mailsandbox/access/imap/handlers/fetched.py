@@ -51,10 +51,11 @@ async def fetch(session: Session, command: Fetch) -> Result:
 
 
 def _refused(session: Session, command: Fetch) -> Result | None:
-    for attribute in command.attributes:
-        missing = _needed(attribute)
-        if missing and missing not in session.on:
-            return bad(f"Unknown FETCH attribute: {missing} is not offered")
+    if not session.has_plan(command.attributes, uid=command.uid):
+        for attribute in command.attributes:
+            missing = _needed(attribute)
+            if missing and missing not in session.on:
+                return bad(f"Unknown FETCH attribute: {missing} is not offered")
     if command.changed_since is not None and "CONDSTORE" not in session.on:
         return bad("CHANGEDSINCE is not offered")
     if command.partial is not None and "PARTIAL" not in session.on:
@@ -118,7 +119,10 @@ async def show(
     uid: bool,
 ) -> None:
     """Send the attributes of these messages. Raises UnknownEncoding."""
-    plan = compile_plan(attributes, uid=uid, uid_only=session.uid_only)
+    plan = session.plan(attributes, uid=uid)
+    if len(rows) == 1 and not plan.reads:  # the usual case of clients that pipeline
+        _show_row(session, selected, plan, numbers[0], rows[0])
+        return
     for span in _batches(plan, rows):
         batch = Batch(numbers[span.start : span.stop], rows[span.start : span.stop])
         if plan.sets_seen and not selected.read_only:
@@ -130,15 +134,29 @@ async def show(
         if session.uid_only:
             batch.numbers = [row.uid for row in batch.rows]
         if used.has_flags:
-            batch.recent = None if session.rev2 else selected.recent
-            selected.view.shown_flags(batch.rows)
-            announcing.tell_keywords(session, selected, batch.rows)
+            _tell_flags(session, selected, batch)
         lines = used.lines(batch)
         announcing.log(session, lines)
         session.send(b"".join(lines))
         if used.reads:
             session.context.ledger.shown(selected.state.key, [row.uid for row in batch.rows], "imap")
         await session.drained()
+
+
+def _show_row(session: Session, selected: Selected, plan: Plan, number: int, row: MessageRow) -> None:
+    batch = Batch((row.uid if session.uid_only else number,), (row,))
+    if plan.has_flags:
+        _tell_flags(session, selected, batch)
+    (line,) = plan.lines(batch)
+    session.record.server(line[:-2].decode("utf-8", "replace"))
+    session.send(line)
+
+
+def _tell_flags(session: Session, selected: Selected, batch: Batch) -> None:
+    """FLAGS are about to be sent for these messages."""
+    batch.recent = None if session.rev2 else selected.recent
+    selected.view.shown_flags(batch.rows)
+    announcing.tell_keywords(session, selected, batch.rows)
 
 
 def _batches(plan: Plan, rows: Sequence[MessageRow]) -> Iterator[range]:

@@ -69,7 +69,7 @@ def _look_over(selected: Selected) -> int:
     unseen = {key for key, flags in used.items() if "\\Seen" not in flags.names}
     first = 0
     if unseen:
-        first = next((number for number, row in enumerate(rows.values(), 1) if id(row.flags) in unseen), 0)
+        first = next((number for number, uid in enumerate(selected.state.uids, 1) if id(rows[uid].flags) in unseen), 0)
     return first
 
 
