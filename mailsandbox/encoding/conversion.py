@@ -285,6 +285,7 @@ class Conversion:
             for boundary in self._boundaries if part.encoding == "quoted-printable" else ():
                 # A soft line break may not make a delimiter of what follows it.
                 body = body.replace(b"=\r\n--" + boundary, b"=\r\n=2D-" + boundary)
+            body = self._with_line_end(part, body, part.encoding)
             self.edits.replace(
                 part.body.start,
                 part.body.end,
@@ -325,10 +326,7 @@ class Conversion:
         label = part.encoding if part.field("content-transfer-encoding") else "8bit" if found.eight_bit >= 0 else "7bit"
         self._label(part, label, encoding, found, is_message=is_message)
         self._blank_line(part)
-        after = self.octets[part.end : part.end + 1]
-        if (after and after not in b"\r\n") or (not after and encoding == "base64"):
-            # A delimiter that shared its line end with an inner one; or the end of the message.
-            encoded += b"\r\n"
+        encoded = self._with_line_end(part, encoded, encoding)
         self.edits.replace(
             part.body.start,
             part.body.end,
@@ -337,6 +335,14 @@ class Conversion:
             source="RFC 6152 §3",
             part=part.number,
         )
+
+    def _with_line_end(self, part: Part, encoded: bytes, encoding: str) -> bytes:
+        """At the end of the message base64 ends its last line. Before a delimiter that shared the line end of an inner
+        one, any body does, as that line end is content of this part now.
+        """
+        after = self.octets[part.end : part.end + 1]
+        missing = after not in (b"\r", b"\n") if after else encoding == "base64" and bool(encoded)
+        return encoded + b"\r\n" if missing else encoded
 
     def _blank_line(self, part: Part) -> None:
         """A body that changes may not begin to look like header."""
