@@ -96,8 +96,7 @@ class SmtpConnection(SmtpReceiving):
             self._input += data
             self._run()
         elif reading is Reading.CHUNK:
-            self._input += data
-            self._receive_chunk()
+            self._receive_chunk(data)
         elif reading is Reading.RESPONSE:
             super().data_received(data)
         elif reading is not Reading.CLOSED:

@@ -62,20 +62,23 @@ class SmtpReceiving(SmtpWire):
 
     def take_chunk(self, chunk: TakeChunk) -> None:
         """Read a chunk, to be kept or thrown away."""
+        if self._spool is None:
+            self._receiving_since = self._heard
         if chunk.refusal is None:
             self.envelope.chunks += 1
-            if self._spool is None:
-                self._spool = self._shared.spool()
-                self._receiving_since = self._heard
+            self._spool = self._spool or self._shared.spool()
         elif self.envelope.open:
             self.envelope.broken = True
         self._chunk, self._chunk_left = chunk, chunk.octets
         self._reading = Reading.CHUNK
-        self._receive_chunk()
-
-    def _receive_chunk(self) -> None:
         octets = bytes(self._input[: self._chunk_left])
         del self._input[: len(octets)]
+        self._receive_chunk(octets)
+
+    def _receive_chunk(self, octets: bytes) -> None:
+        if len(octets) > self._chunk_left:
+            self._input += octets[self._chunk_left :]
+            octets = octets[: self._chunk_left]
         self._chunk_left -= len(octets)
         if self._spool is not None and self._chunk.refusal is None:
             self._spool.append(octets)

@@ -71,6 +71,26 @@ async def test_an_impostor_ends_nothing_at_whatever_octet_it_is_cut(serve, impos
         assert bool(service.accepted) == (impostor == b"\r\n. \r\n")
 
 
+@pytest.mark.rfc(3030, "2")
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+async def test_chunks_are_counted_however_they_are_cut(serve, step):
+    service = await serve()
+    connection, transport = await connect(service.listener._shared)
+    connection.data_received(b".\r\n")
+    await settle()
+    stream = (
+        b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nBDAT 9\r\n.\r\nQUIT\r\nBDAT 5 LAST\r\n\r\n.\r\nNOOP\r\n"
+    )
+    before = transport.written
+    for at in range(0, len(stream), step):
+        connection.data_received(stream[at : at + step])
+        await settle()
+    codes = [line[:3] for line in transport.written.removeprefix(before).splitlines()]
+    assert codes == [b"250"] * 5
+    assert service.accepted[-1].octets == b".\r\nQUIT\r\n\r\n.\r\n"
+    transport.hang_up(connection)
+
+
 @pytest.mark.rfc(5321, "4.5.2")
 async def test_octet_by_octet_is_the_same_as_whole(serve):
     service = await serve()
