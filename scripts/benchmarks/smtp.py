@@ -24,6 +24,7 @@ SIZES = {"1 KB": 1_024, "100 KB": 100_000, "5 MB": 5_000_000}  # octets of a mes
 MESSAGES = {"1 KB": 5_000, "100 KB": 1_000, "5 MB": 40}  # of one round
 LARGE = 25_000_000  # octets, for the memory test
 LARGE_SESSIONS = 50
+SETTLE = 3.0  # seconds in which Postfix delivers what it has queued, so that it does not slow the next down
 TICKS = os.sysconf("SC_CLK_TCK")
 
 POSTFIX_MAIN = """
@@ -251,6 +252,8 @@ def measure(sizes: list[str], *, sessions: int, rounds: int, only: list[str]) ->
                     took = send(port, sessions=sessions, messages=messages, octets=SIZES[size])
                     rates[name].append(messages / took)
                     costs[name].append((cpu_seconds(pid) - before) / messages * 1e6)
+                    if name == "postfix":
+                        time.sleep(SETTLE)
             figures += [
                 Figure(name, size, statistics.median(rates[name]), max(rates[name]), min(costs[name]))
                 for name in running
