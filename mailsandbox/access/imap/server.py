@@ -7,6 +7,7 @@ when the client does not read, the worker waits in `drained` and nothing piles u
 import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionDone
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 
 from mailsandbox.access.imap.deadlines import Deadlines
 from mailsandbox.access.imap.dispatch import literal_limit, run
+from mailsandbox.access.imap.fetching.header_cache import HeaderCache
 from mailsandbox.access.imap.framing import Framer
 from mailsandbox.access.imap.input import Input
 from mailsandbox.access.imap.personalities import ImapOptions
@@ -34,20 +36,28 @@ _CLEAN: Final = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Tw
 FLUSH_OCTETS: Final = 65_536  # written out at once when that much has gathered within one turn of the loop
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the connections of one service share. `name` as in the ready file: "imap", "imaps"."""
+
+    context: "AccessContext"
+    options: ImapOptions
+    name: str
+    tasks: Tasks
+    deadlines: Deadlines
+    headers: HeaderCache
+
+
 class ImapProtocol(TwistedProtocol):
     """One connection."""
 
     transport: "Connection"  # type: ignore[assignment]  # Twisted declares the interface only
     deadline: float = 0.0
 
-    def __init__(
-        self, context: "AccessContext", options: ImapOptions, service: str, deadlines: Deadlines, tasks: Tasks
-    ) -> None:
-        self._context = context
-        self._options = options
+    def __init__(self, service: "Service") -> None:
         self._service = service
-        self._deadlines = deadlines
-        self._tasks = tasks
+        self._context = service.context
+        self._options = service.options
         self._output: list[bytes] = []
         self._gathered = 0
         self._handed = 0  # octets given to the transport since it was last waited for
@@ -64,15 +74,22 @@ class ImapProtocol(TwistedProtocol):
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
         transport = self.transport
         self._record = self._context.sessions.open(
-            "imap", self._service, peer=shown(transport.getPeer()), local=shown(transport.getHost())
+            "imap", self._service.name, peer=shown(transport.getPeer()), local=shown(transport.getHost())
         )
         framer = Framer(lambda text: literal_limit(self._session, text))
         self._input = Input(framer, self._pause)
-        self._session = Session(self._context, self._options, rim=self, source=self._input, record=self._record)
+        self._session = Session(
+            self._context,
+            self._options,
+            rim=self,
+            source=self._input,
+            record=self._record,
+            headers=self._service.headers,
+        )
         framer.nonsync_limit = self._session.nonsync_limit
         self.deadline = self._context.clock.now() + self._options.login_timeout
-        self._unlimit = self._deadlines.watch(self)
-        self._worker = self._tasks.spawn(self._work(), name=f"imap {self._record.id}")
+        self._unlimit = self._service.deadlines.watch(self)
+        self._worker = self._service.tasks.spawn(self._work(), name=f"imap {self._record.id}")
 
     def handshakeCompleted(self) -> None:  # noqa: N802  # Twisted's name
         self._record.tls = self.transport.tls.version if self.transport.tls is not None else ""
@@ -219,19 +236,17 @@ class ImapFactory:
     def __init__(self, context: "AccessContext", service: str, options: ImapOptions | None = None) -> None:
         """Raises StartError or ConfigError where the tables or the options contradict themselves."""
         verify()
-        self._context = context
-        self._service = service
-        self._options = options or ImapOptions()
-        self._options.on()
-        self._options.manners()
+        options = options or ImapOptions()
+        options.on()
+        options.manners()
         for spec in context.credentials.specs.values():
-            self._options.manners(spec.personality)
-        self._tasks = Tasks()
-        self._deadlines = Deadlines(context.clock, self._tasks)
+            options.manners(spec.personality)
+        tasks = Tasks()
+        self._service = Service(context, options, service, tasks, Deadlines(context.clock, tasks), HeaderCache())
 
     def __call__(self) -> ImapProtocol:
-        return ImapProtocol(self._context, self._options, self._service, self._deadlines, self._tasks)
+        return ImapProtocol(self._service)
 
     async def aclose(self, timeout: float = 1.0) -> None:
         """Stop what is still at work, after the listener was closed."""
-        await self._tasks.aclose(timeout)
+        await self._service.tasks.aclose(timeout)

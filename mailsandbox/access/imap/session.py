@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsandbox.access.imap.announcing import announce
 from mailsandbox.access.imap.capabilities import listing
+from mailsandbox.access.imap.fetching.header_cache import HeaderCache
 from mailsandbox.access.imap.fetching.plan import Plan, compile_plan
 from mailsandbox.access.imap.grammar.fetch import Attribute
 from mailsandbox.access.imap.input import Input
@@ -87,10 +88,18 @@ class Session:
     """One connection. Handlers read and change it; `dispatch` runs it."""
 
     def __init__(
-        self, context: "AccessContext", options: ImapOptions, *, rim: Rim, source: Input, record: SessionRecord
+        self,
+        context: "AccessContext",
+        options: ImapOptions,
+        *,
+        rim: Rim,
+        source: Input,
+        record: SessionRecord,
+        headers: HeaderCache,
     ) -> None:
         self.context = context
         self.options = options
+        self.headers = headers
         self.rim = rim
         self.input = source
         self.record = record

@@ -53,6 +53,7 @@ class Column:
     rendered: tuple[str, ...] = ()
     contents: bool = False
     sets_seen: bool = False
+    label: bytes = b""  # of header fields, whose values may be kept by it
 
 
 def _flags(batch: Batch) -> list[bytes]:
@@ -76,6 +77,8 @@ def _previews(batch: Batch) -> list[bytes]:
 def _named(name: str) -> Values:
     return lambda batch: batch.columns[name]
 
+
+KEPT: Final = "kept"  # the column of a batch whose header fields were remembered
 
 _PLAIN: Final[dict[str, Column]] = {
     "FLAGS": Column(b"FLAGS (%b)", _flags),
@@ -127,7 +130,8 @@ def _body(wanted: Body) -> Column:
         return Column(template, lambda batch: _whole(batch, wanted.partial), contents=True, sets_seen=sets_seen)
     if not wanted.part and wanted.text.startswith("HEADER"):
         # The header alone is read without the body.
-        return Column(template, lambda batch: _headers(batch, wanted), ("header",), sets_seen=sets_seen)
+        label = wanted.label if wanted.text == "HEADER.FIELDS" and wanted.partial is None else b""
+        return Column(template, lambda batch: _headers(batch, wanted), ("header",), sets_seen=sets_seen, label=label)
     return Column(
         template, lambda batch: _sections(batch, wanted), ("parts", "size"), contents=True, sets_seen=sets_seen
     )
@@ -144,6 +148,9 @@ def _whole(batch: Batch, partial: tuple[int, int] | None) -> list[bytes]:
 
 
 def _headers(batch: Batch, wanted: Body) -> list[bytes]:
+    kept: list[bytes] | None = batch.columns.get(KEPT)
+    if kept is not None:
+        return kept
     found = sections.of_headers(batch.columns["header"], wanted)
     if wanted.partial is not None:
         found = [sections.cut(octets, wanted.partial) for octets in found]

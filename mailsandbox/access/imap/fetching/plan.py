@@ -22,6 +22,7 @@ class Plan:
     contents: bool
     sets_seen: bool
     has_flags: bool
+    kept: Column | None = None  # header fields, where nothing else has to be read
 
     @property
     def reads(self) -> bool:
@@ -45,6 +46,8 @@ def compile_plan(attributes: tuple[Attribute, ...], *, uid: bool, uid_only: bool
         wanted.insert(0, _UID)
     columns = tuple(column(each) for each in wanted)
     word = b"UIDFETCH" if uid_only else b"FETCH"
+    labelled = [each for each in columns if each.label]
+    alone = len(labelled) == 1 and all(each is labelled[0] or not (each.rendered or each.contents) for each in columns)
     template = b"* %%d %b (%b)\r\n" % (word, b" ".join(each.template for each in columns))
     return Plan(
         template,
@@ -53,6 +56,7 @@ def compile_plan(attributes: tuple[Attribute, ...], *, uid: bool, uid_only: bool
         any(each.contents for each in columns),
         any(each.sets_seen for each in columns),
         _FLAGS in wanted,
+        labelled[0] if alone else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mailsandbox.access.imap import announcing
-from mailsandbox.access.imap.fetching.columns import Batch
+from mailsandbox.access.imap.fetching.columns import KEPT, Batch, Column
 from mailsandbox.access.imap.fetching.plan import Plan, compile_plan, with_flags
 from mailsandbox.access.imap.fetching.sections import UnknownEncoding
 from mailsandbox.access.imap.grammar.fetch import PLAIN, Attribute, Binary, BinarySize, Fetch, Plain
@@ -129,7 +129,9 @@ async def show(
             used = await _mark_seen(session, selected, attributes, batch, uid=uid)
         else:
             used = plan
-        if used.reads:
+        if used.kept is not None:
+            batch = await _read_fields(session, selected, used.kept, batch)
+        elif used.reads:
             batch = await _read(session, used, batch)
         if session.uid_only:
             batch.numbers = [row.uid for row in batch.rows]
@@ -187,6 +189,27 @@ async def _mark_seen(
         batch.rows = [current.get(row.uid, row) for row in batch.rows]
         attributes = with_flags(attributes, mod_seq=session.condstore)
     return compile_plan(attributes, uid=uid, uid_only=session.uid_only)
+
+
+async def _read_fields(session: Session, selected: Selected, column: Column, batch: Batch) -> Batch:
+    """Header fields: remembered ones as they are, the others from the store."""
+    cache, label = session.headers, column.label
+    values = cache.find(selected.state, label, batch.rows)
+    missing = [index for index, value in enumerate(values) if value is None]
+    if missing:
+        rows = [batch.rows[index] for index in missing]
+        found = await session.context.store.rendered(rows, ("header",))
+        present = [(index, each[0]) for index, each in zip(missing, found, strict=True) if each is not None]
+        made = Batch((), (), {"header": [header for _, header in present]})
+        octets = [value for value in column.values(made) if isinstance(value, bytes)]
+        cache.keep(selected.state, label, [batch.rows[index] for index, _ in present], octets)
+        for (index, _), value in zip(present, octets, strict=True):
+            values[index] = value
+    kept = [index for index, value in enumerate(values) if value is not None]
+    if len(kept) < len(values):  # some vanished meanwhile
+        batch = Batch([batch.numbers[index] for index in kept], [batch.rows[index] for index in kept])
+    batch.columns = {KEPT: [value for value in values if value is not None]}
+    return batch
 
 
 async def _read(session: Session, plan: Plan, batch: Batch) -> Batch:
