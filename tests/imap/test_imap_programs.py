@@ -541,3 +541,45 @@ async def test_imapflow_compresses_resynchronises_and_idles(
     state = await both(ours, theirs, drive)
     assert flags_of(state)["<flow@test>"] == ("\\Flagged",)
     assert list(flags_of(state, "flow/&AOQ-lter")) == ["<three@beta.test>"]
+
+
+@pytest.mark.client("interimap")
+async def test_interimap_keeps_this_server_and_dovecot_alike(
+    ours: Target, theirs: Target | None, program: Program
+) -> None:
+    interimap = program("interimap")
+    if theirs is None:
+        program("dovecot")  # skips, or fails in CI: it synchronises two servers by QRESYNC
+        return
+
+    def section(name: str, target: Target) -> str:
+        return (
+            f"[{name}]\ntype = imap\nhost = {target.host}\nport = {target.port}\nusername = {ACCOUNT}\n"
+            f"password = {PASSWORD}\nSTARTTLS = NO\nnull-stderr = YES\n"
+        )
+
+    def synchronise() -> None:
+        (ours.home / "config").write_text(
+            f"database = {ours.home}/state.db\nlist-mailbox = *\n" + section("local", ours) + section("remote", theirs)
+        )
+        ours.run(interimap, "--config", ours.home / "config")
+
+    def change(target: Target, *commands: tuple[str, ...]) -> None:
+        with imaplib.IMAP4(target.host, target.port) as client:
+            client.login(ACCOUNT, PASSWORD)
+            client.select("INBOX")
+            for command in commands:
+                assert client.uid(*command)[0] == "OK"
+
+    await asyncio.to_thread(synchronise)
+    # What each had is now at the other as well: six messages, twice the same three.
+    assert len((await asyncio.to_thread(ours.state))["INBOX"]) == 6
+    await asyncio.to_thread(
+        change, ours, ("STORE", "1", "+FLAGS", "(\\Flagged)"), ("STORE", "2", "+FLAGS", "\\Deleted")
+    )
+    await asyncio.to_thread(change, ours, ("EXPUNGE", "2"))
+    await asyncio.to_thread(change, theirs, ("STORE", "3", "+FLAGS", "(\\Answered)"))
+    await asyncio.to_thread(synchronise)
+    left = await asyncio.to_thread(ours.state)
+    assert len(left["INBOX"]) == 5
+    assert left == await asyncio.to_thread(theirs.state)
