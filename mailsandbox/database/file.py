@@ -111,6 +111,10 @@ class FileDatabase:
         assert isinstance(image, bytes)
         await self._exclusively(lambda writer: _copy_in(writer, image))
 
+    async def limit_pages(self, pages: int) -> None:
+        """Let the file grow to so many pages of 4,096 octets and no further: as if the disk were full then."""
+        await self._exclusively(lambda writer: writer.execute(f"PRAGMA max_page_count = {pages:d}").fetchone())
+
     async def _exclusively(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run a job on the writer's connection, in its thread, between two batches."""
         while self._batch is not None or self._held:

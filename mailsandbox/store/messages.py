@@ -4,7 +4,7 @@ Invariants: a UID is taken by `UPDATE … RETURNING` on the mailbox's row, so UI
 order; each operation gives one new mod-sequence to all it touches in a mailbox (RFC 7162 §3.1).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,9 +26,13 @@ from mailsandbox.store.model import (
     Uid,
     message_id_of,
 )
+from mailsandbox.store.state import MailboxState
 from mailsandbox.store.unit import Account, Mailbox, Unit
 
 Quota = Callable[[str], int | None]  # octets an account may hold
+Held = Callable[[int], MailboxState | None]  # by key of the mailbox
+
+_MANY: Final = 64  # messages; fewer are read from the database in no time
 
 COLUMNS: Final = "uid, mailbox_id, mod_seq, flags, internal_date, octets, content_id, save_date, email_id, thread_id"
 _TAKE: Final = (
@@ -51,11 +55,12 @@ def row_of(row: Row) -> MessageRow:
 
 
 class Messages:
-    """Operations on the messages of mailboxes. `quota` gives an account's limit."""
+    """Operations on the messages of mailboxes. `quota` gives an account's limit, `held` a mailbox held in memory."""
 
-    def __init__(self, contents: Contents, quota: Quota) -> None:
+    def __init__(self, contents: Contents, quota: Quota, held: Held) -> None:
         self._contents = contents
         self._quota = quota
+        self._held = held
 
     def deliver(self, unit: Unit, mailbox: Mailbox, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """One copy into `mailbox`. Raises OverQuota."""
@@ -232,6 +237,8 @@ class Messages:
         if not uids:
             return []
         wanted = set(uids)
+        if len(wanted) > _MANY and (held := self._rows_in_memory(unit, mailbox)) is not None:
+            return [row for uid in sorted(wanted) if (row := held.get(uid)) is not None]
         low, high = min(wanted), max(wanted)
         if high - low < 4 * len(wanted) + 16:
             rows = tx.execute(
@@ -243,6 +250,14 @@ class Messages:
             for uid in sorted(wanted)
         )
         return [row_of(row) for row in each if row is not None]
+
+    def _rows_in_memory(self, unit: Unit, mailbox: Mailbox) -> Mapping[Uid, MessageRow] | None:
+        """All rows as this transaction would read them, if a state has them: it must be just as new."""
+        state = self._held(mailbox.key)
+        if state is None or mailbox.key in unit.deltas or type(state.rows) is not dict:
+            return None
+        mod_seq = unit.tx.execute("SELECT mod_seq FROM mailboxes WHERE id = ?", (mailbox.key,)).fetchone()
+        return state.rows if mod_seq == (state.highest_mod_seq,) else None
 
     def _write_flags(
         self, unit: Unit, mailbox: Mailbox, changes: list[tuple[Flags, Flags, list[MessageRow]]]

@@ -32,6 +32,10 @@ class States:
         self._loading: list[MailboxDelta] | None = None
         self._loads = 0
 
+    def held(self, key: int) -> MailboxState | None:
+        """The state of a mailbox, if it is in memory and works run on the thread that keeps it current."""
+        return None if self._database.shared else self._states.get(key)
+
     def keys(self) -> set[int]:
         """Of the mailboxes held."""
         return set(self._states)

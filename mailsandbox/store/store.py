@@ -70,8 +70,8 @@ class Store:
         self._render = render
         self.contents_of = Contents(render)
         self._mailboxes = Mailboxes(self.contents_of, initial)
-        self.messages = Messages(self.contents_of, quota)
         self._states = States(database, self._loaded)
+        self.messages = Messages(self.contents_of, quota, self._states.held)
         self._following: Following | None = None
         self._close_gap: CloseGap | None = None
         if database.shared:

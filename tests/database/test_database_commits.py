@@ -1,0 +1,288 @@
+"""Transactions that share a commit: durable together, failing alone, told in order."""
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from postgres_cluster import postgres  # noqa: F401
+
+from mailsandbox.database import Database, Tx, open_database
+from mailsandbox.database.blobs import MIGRATIONS, Blobs
+from mailsandbox.database.file import FileDatabase
+from mailsandbox.database.schema import migrate
+from mailsandbox.errors import NoSuchMessage, StartError, StoreFull, StoreUnavailable
+
+
+@pytest.fixture(params=["memory", "file", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    match request.param:
+        case "memory":
+            target = ":memory:"
+        case "file":
+            target = str(tmp_path / "data")
+        case _:
+            target = request.getfixturevalue("postgres").new_database()
+    opened = open_database(target)
+    await opened.start()
+    await opened.write(lambda tx: tx.execute("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+    yield opened
+    await opened.aclose()
+
+
+def _insert(number: int):
+    def work(tx: Tx) -> int:
+        tx.execute("INSERT INTO t (n) VALUES (?)", (number,))
+        return number
+
+    return work
+
+
+async def _numbers(database: Database) -> list[int]:
+    return await database.read(lambda tx: [row[0] for row in tx.execute("SELECT n FROM t ORDER BY n")])
+
+
+async def test_works_submitted_together_are_all_durable(database: Database) -> None:
+    assert await asyncio.gather(*[database.write(_insert(number)) for number in range(50)]) == list(range(50))
+    assert await _numbers(database) == list(range(50))
+
+
+async def test_a_work_that_fails_undoes_only_itself(database: Database) -> None:
+    def fails(tx: Tx) -> None:
+        tx.execute("INSERT INTO t (n) VALUES (?)", (1000,))
+        raise ZeroDivisionError("mine")
+
+    results = await asyncio.gather(
+        *[database.write(_insert(number)) for number in range(5)],
+        database.write(fails),
+        *[database.write(_insert(number)) for number in range(5, 10)],
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results].count(ZeroDivisionError) == 1
+    assert await _numbers(database) == list(range(10))
+
+
+async def test_a_constraint_is_a_bug_of_the_caller_not_an_unavailable_store(database: Database) -> None:
+    await database.write(_insert(1))
+    with pytest.raises(Exception, match=r"(?i)unique") as refused:
+        await database.write(_insert(1))
+    assert not isinstance(refused.value, StoreUnavailable)
+    assert await _numbers(database) == [1]
+
+
+async def test_results_and_callbacks_come_in_commit_order(database: Database) -> None:
+    told: list[str] = []
+
+    def work(number: int):
+        def run(tx: Tx) -> int:
+            tx.after_commit(lambda: told.append(f"after {number}"))
+            if number == 3:
+                raise ZeroDivisionError
+            tx.execute("INSERT INTO t (n) VALUES (?)", (number,))
+            return number
+
+        return run
+
+    for number in range(6):
+        database.submit(work(number), lambda outcome: told.append(f"done {outcome!r}"))
+    await database.write(_insert(100))
+    after = [each for each in told if each.startswith("after")]
+    assert after == ["after 0", "after 1", "after 2", "after 4", "after 5"]
+    done = [each for each in told if each.startswith("done")]
+    assert done == ["done 0", "done 1", "done 2", "done ZeroDivisionError()", "done 4", "done 5"]
+    for number in (0, 1, 2, 4, 5):
+        assert told.index(f"after {number}") < told.index(f"done {number}")
+
+
+async def test_a_callback_that_fails_is_logged_and_stops_nothing(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(tx: Tx) -> str:
+        tx.after_commit(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        return "done"
+
+    assert await database.write(work) == "done"
+    assert "callback" in caplog.text
+
+
+async def test_a_callback_may_submit_more(database: Database) -> None:
+    finished = asyncio.get_running_loop().create_future()
+
+    def work(tx: Tx) -> None:
+        tx.after_commit(lambda: database.submit(_insert(2), finished.set_result))
+        tx.execute("INSERT INTO t (n) VALUES (1)")
+
+    await database.write(work)
+    assert await finished == 2
+    assert await _numbers(database) == [1, 2]
+
+
+async def test_heavy_and_light_works_keep_their_order(database: Database) -> None:
+    order: list[int] = []
+
+    def work(number: int):
+        def run(tx: Tx) -> None:
+            order.append(number)
+
+        return run
+
+    await asyncio.gather(*[database.write(work(number), heavy=number % 3 == 0) for number in range(10)])
+    assert order == list(range(10))
+
+
+async def test_a_writer_that_is_cancelled_still_writes(database: Database) -> None:
+    writing = asyncio.ensure_future(database.write(_insert(1)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):  # in memory it was done before it could be cancelled
+        await writing
+    await database.write(_insert(2))
+    assert await _numbers(database) == [1, 2]
+
+
+async def test_a_closed_database_says_so(database: Database) -> None:
+    await database.write(_insert(1))
+    await database.aclose()
+    await database.aclose()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.write(_insert(2))
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await database.read(lambda tx: None)
+
+
+async def test_a_read_sees_one_moment_while_others_write(database: Database) -> None:
+    def work(tx: Tx) -> tuple[int, int]:
+        first = tx.execute("SELECT count(*) FROM t").fetchone()[0]
+        return first, tx.execute("SELECT count(*) FROM t").fetchone()[0]
+
+    writes = [database.write(_insert(number)) for number in range(40)]
+    reads = [database.read(work, heavy=True) for _ in range(10)]
+    for first, second in (await asyncio.gather(*reads, *writes))[:10]:
+        assert first == second
+
+
+async def test_blobs_are_stored_once_and_go_with_the_last_reference(database: Database) -> None:
+    blobs = Blobs()
+    await database.write(lambda tx: migrate(tx, "blobs", MIGRATIONS))
+    first = await database.write(lambda tx: blobs.put(tx, b"octets\x00\xff"))
+    assert await database.write(lambda tx: blobs.put(tx, b"octets\x00\xff")) == first
+    assert await database.write(lambda tx: blobs.put(tx, b"")) != first
+    await database.write(lambda tx: blobs.release(tx, first))
+    assert await database.read(lambda tx: blobs.get(tx, first)) == b"octets\x00\xff"
+    await database.write(lambda tx: blobs.release(tx, first))
+    with pytest.raises(NoSuchMessage):
+        await database.read(lambda tx: blobs.get(tx, first))
+    assert await database.write(lambda tx: blobs.put(tx, b"octets\x00\xff")) > first
+
+
+async def test_migrations_are_applied_once_and_in_order(database: Database) -> None:
+    steps = [["CREATE TABLE a (x INTEGER)"], ["ALTER TABLE a ADD COLUMN y TEXT", "INSERT INTO a VALUES (1, 'one')"]]
+    assert await database.write(lambda tx: migrate(tx, "part", steps[:1])) == 0
+    assert await database.write(lambda tx: migrate(tx, "part", steps)) == 1
+    assert await database.write(lambda tx: migrate(tx, "part", steps)) == 2
+    assert await database.read(lambda tx: tx.execute("SELECT x, y FROM a").fetchall()) == [(1, "one")]
+    with pytest.raises(StartError, match="newer version"):
+        await database.write(lambda tx: migrate(tx, "part", steps[:1]))
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[FileDatabase]:
+    opened = FileDatabase(tmp_path / "data")
+    await opened.start()
+    await opened.write(lambda tx: tx.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, octets BLOB)"))
+    yield opened
+    await opened.aclose()
+
+
+async def test_a_full_disk_refuses_until_there_is_room_again(file: FileDatabase) -> None:
+    def large(number: int):
+        return lambda tx: tx.execute("INSERT INTO t VALUES (?, ?)", (number, b"x" * 200_000))
+
+    pages = await file.read(lambda tx: tx.execute("PRAGMA page_count").fetchone()[0])
+    await file.write(large(1))
+    await file.aclose()
+    await file.start()
+    await file.limit_pages(pages + 60)
+    results = await asyncio.gather(*[file.write(large(number)) for number in (2, 3)], return_exceptions=True)
+    assert [type(result) for result in results] == [StoreFull, StoreFull]
+    assert "no room" in str(results[0])
+    assert str(file.path) in str(results[0])
+    await file.limit_pages(1 << 30)
+    await file.write(large(4))
+    assert await _numbers(file) == [1, 4]
+
+
+async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+    program = """
+import asyncio, os, signal, sys
+from mailsandbox.database import open_database
+async def main():
+    database = open_database(sys.argv[1])
+    await database.start()
+    await database.write(lambda tx: tx.execute("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+    async def insert(number):
+        await database.write(lambda tx: tx.execute("INSERT INTO t VALUES (?)", (number,)))
+        print(number, flush=True)
+    waiting = [asyncio.ensure_future(insert(number)) for number in range(500)]
+    await asyncio.sleep(0)
+    await waiting[0]
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "data")]
+    ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert ended.returncode == -9, ended.stderr
+    answered = {int(line) for line in ended.stdout.split()}
+    assert answered
+    database = open_database(str(tmp_path / "data"))
+    await database.start()  # the lock went with the process
+    assert answered <= set(await _numbers(database))
+    await database.aclose()
+
+
+async def test_a_directory_has_one_daemon(file: FileDatabase) -> None:
+    with pytest.raises(StartError, match=r"in use by process \d+"):
+        await FileDatabase(file.directory).start()
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "{file}/below"])
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    where = place.format(file=tmp_path / "file")
+    with pytest.raises(StartError, match="cannot be used") as refused:
+        await FileDatabase(where).start()
+    assert where in str(refused.value)
+
+
+async def test_a_file_that_is_no_database_is_left_alone_and_named(tmp_path: Path) -> None:
+    (tmp_path / "mailsandbox.sqlite").write_bytes(b"this is not a database" * 100)
+    with pytest.raises(StartError, match=r"damaged.*recover") as refused:
+        await FileDatabase(tmp_path).start()
+    assert "mailsandbox.sqlite" in str(refused.value)
+    assert (tmp_path / "mailsandbox.sqlite").read_bytes().startswith(b"this is not")
+
+
+async def test_a_damaged_file_is_unavailable_with_a_hint(file: FileDatabase) -> None:
+    for number in range(40):
+        await file.write(lambda tx, n=number: tx.execute("INSERT INTO t VALUES (?, ?)", (n, bytes(3000))))
+    await file.aclose()
+    octets = bytearray(file.path.read_bytes())
+    octets[8192:60_000] = b"\xa5" * (60_000 - 8192)
+    file.path.write_bytes(octets)
+    await file.start()
+    with pytest.raises(StoreUnavailable, match=r"damaged.*recover"):
+        await file.read(lambda tx: tx.execute("SELECT count(octets), sum(length(octets)) FROM t").fetchall())
+
+
+async def test_the_file_is_an_ordinary_sqlite_database(file: FileDatabase) -> None:
+    await file.write(lambda tx: tx.execute("INSERT INTO t VALUES (1, x'00')"))
+    await file.aclose()
+    with sqlite3.connect(file.path) as other:
+        assert other.execute("SELECT n FROM t").fetchall() == [(1,)]
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
