@@ -139,6 +139,11 @@ def _run(run: list[Token], following: Token | None, result: Converted) -> None:
         return
     result.text = True
     first, last = bad[0], bad[-1]
+    # What stands beside it without a blank goes into the words too, as they need blanks around them.
+    while first > 0 and run[first - 1].kind != "blank" and not is_encoded_word(run[first - 1].octets):
+        first -= 1
+    while last + 1 < len(run) and run[last + 1].kind != "blank" and not is_encoded_word(run[last + 1].octets):
+        last += 1
     text = b"".join(
         unquote(_inside(token)) if token.kind == "string" else token.octets for token in run[first : last + 1]
     )

@@ -67,6 +67,7 @@ def header(*lines: str | bytes) -> bytes:
             "Date: Sat, 21 Nov 2026 (Westeuropäische Zeit)",
             b"Date: Sat, 21 Nov 2026 (=?utf-8?q?Westeurop=C3=A4ische?= Zeit)",
         ),
+        ("From: j@ü.test <j@b.test>", b"From: =?utf-8?b?akDDvC50ZXN0?= <j@b.test>"),
         ("To: Köln: a@b.test, ü <c@d.test>;", b"To: =?utf-8?b?S8O2bG4=?= : a@b.test, =?utf-8?b?w7w=?= <c@d.test>;"),
     ],
 )
