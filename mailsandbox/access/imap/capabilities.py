@@ -100,18 +100,17 @@ REV2_NEEDS: Final = (
 )  # fmt: skip
 
 
+def knows(name: str) -> bool:
+    """Whether IMAP has a capability of that name, in any case."""
+    return name.upper().startswith("AUTH=") or name.upper() in _BY_UPPER
+
+
 def names_of(listed: Iterable[str]) -> frozenset[str]:
-    """The table's spelling of names in any case. Raises ValueError naming the first that is unknown."""
-    by_upper = {name.upper(): name for name in CAPABILITIES}
-    found = set()
-    for name in listed:
-        if name.upper().startswith("AUTH="):
-            found.add(name.upper())
-        elif name.upper() in by_upper:
-            found.add(by_upper[name.upper()])
-        else:
-            raise ValueError(f"unknown IMAP capability {name!r}; known: {', '.join(CAPABILITIES)}")
-    return frozenset(found)
+    """The table's spelling of names in any case; others, which may be POP3's, are passed over."""
+    return frozenset(_BY_UPPER[name.upper()] for name in listed if name.upper() in _BY_UPPER)
+
+
+_BY_UPPER: Final = {name.upper(): name for name in CAPABILITIES}
 
 
 def available(off: Collection[str]) -> frozenset[str]:

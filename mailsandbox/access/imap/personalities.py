@@ -111,15 +111,15 @@ class ImapOptions:
     require_tls: bool = False  # LOGINDISABLED without TLS
 
     def manners(self, account_personality: str = "") -> Personality:
-        """The personality in force for an account."""
-        return personality(account_personality or self.personality)
+        """The personality in force for an account. One that only POP3 knows says nothing here.
+
+        Raises ConfigError where the service's own is unknown.
+        """
+        return PERSONALITIES.get(account_personality.lower()) or personality(self.personality)
 
     def on(self, account: str = "", account_personality: str = "") -> frozenset[str]:
-        """The capabilities in force, before login (no account) or for an account. Raises ConfigError."""
-        try:
-            off = names_of(self.capabilities_off) | names_of(self.accounts_off.get(account, ()))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        """The capabilities in force, before login (no account) or for an account."""
+        off = names_of(self.capabilities_off) | names_of(self.accounts_off.get(account, ()))
         return available(off | self.manners(account_personality).off)
 
     def mechanisms_off(self) -> frozenset[str]:

@@ -234,13 +234,10 @@ class ImapFactory:
     refusal = status_line("BYE", "Too many connections", "LIMIT")
 
     def __init__(self, context: "AccessContext", service: str, options: ImapOptions | None = None) -> None:
-        """Raises StartError or ConfigError where the tables or the options contradict themselves."""
+        """Raises StartError where the tables contradict themselves, ConfigError for an unknown personality."""
         verify()
         options = options or ImapOptions()
-        options.on()
         options.manners()
-        for spec in context.credentials.specs.values():
-            options.manners(spec.personality)
         tasks = Tasks()
         self._service = Service(context, options, service, tasks, Deadlines(context.clock, tasks), HeaderCache())
 
