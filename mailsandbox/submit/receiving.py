@@ -46,8 +46,14 @@ class SmtpReceiving(SmtpWire):
         self.say(_GO_ON)
         self._spool = self._shared.spool()
         self._data = DataReader()
-        self._receiving_since = self._heard
+        self._begin_receiving()
         self._reading = Reading.DATA
+
+    def _begin_receiving(self) -> None:
+        self._receiving_since = self._heard
+        limits = self.spec.limits
+        if limits.message_seconds < limits.command_seconds:
+            self._reset_timeout(limits.message_seconds)
 
     def _receive(self, octets: bytes) -> None:
         spool, reader = self._spool, self._data
@@ -63,7 +69,7 @@ class SmtpReceiving(SmtpWire):
     def take_chunk(self, chunk: TakeChunk) -> None:
         """Read a chunk, to be kept or thrown away."""
         if self._spool is None:
-            self._receiving_since = self._heard
+            self._begin_receiving()
         if chunk.refusal is None:
             self.envelope.chunks += 1
             self._spool = self._spool or self._shared.spool()
