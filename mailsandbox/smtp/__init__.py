@@ -1,0 +1,1 @@
+"""Words that both sides of SMTP use: replies, extensions, parameters, paths, framing. Pure."""
