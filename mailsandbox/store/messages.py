@@ -181,18 +181,18 @@ class Messages:
         fixed = None if replace is None else Flags.of(replace)
         found = self.select(unit, mailbox, uids)
         failed: list[Uid] = []
-        groups: dict[Flags, tuple[Flags, list[MessageRow]]] = {}
+        groups: dict[str, tuple[Flags, Flags, list[MessageRow]]] = {}  # by text: a str keeps its hash
         for row in found:
             # RFC 7162 §3.1.3: what changed after UNCHANGEDSINCE is left alone and reported.
             if unchanged_since is not None and row.mod_seq > unchanged_since:
                 failed.append(row.uid)
                 continue
-            group = groups.get(row.flags)
+            group = groups.get(row.flags.text)
             if group is None:
                 after = Flags.of((row.flags.names | added) - removed) if fixed is None else fixed
-                group = groups[row.flags] = (after, [])
-            group[1].append(row)
-        changes = [(before, after, rows) for before, (after, rows) in groups.items() if before != after]
+                group = groups[row.flags.text] = (row.flags, after, [])
+            group[2].append(row)
+        changes = [group for group in groups.values() if group[0] != group[1]]
         if not changes:
             return FlagsResult([], failed)
         return FlagsResult(self._write_flags(unit, mailbox, changes), failed)
