@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import ssl
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
-from mailsandbox.access.imap import capabilities, personalities, table
+from mailsandbox.access.imap import capabilities, personalities, progress, table
 from mailsandbox.access.imap.capabilities import Capability
 from mailsandbox.access.imap.personalities import PERSONALITIES, ImapOptions
 from mailsandbox.access.imap.server import ImapFactory
@@ -134,8 +137,21 @@ async def test_scram_is_offered_where_the_server_knows_a_password(start: StartSe
     async with start(specs={ACCOUNT: AccountSpec(password="right")}) as server:
         wire = await server.wire()
         assert b"AUTH=SCRAM-SHA-256" in await wire.response()
-        token = base64.b64encode(f"\0{ACCOUNT}\0right".encode()).decode()
-        assert (await wire.status(f"AUTHENTICATE PLAIN {token}")).startswith("OK [CAPABILITY")
+        bare = f"n={ACCOUNT},r=nonce"
+        wire.send(b"a AUTHENTICATE SCRAM-SHA-256 " + base64.b64encode(f"n,,{bare}".encode()) + b"\r\n")
+        challenge = base64.b64decode((await wire.response())[2:]).decode()
+        nonce, salt, rounds = (part[2:] for part in challenge.split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", b"right", base64.b64decode(salt), int(rounds))
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        without_proof = f"c=biws,r={nonce}"
+        signature = hmac.digest(hashlib.sha256(key).digest(), f"{bare},{challenge},{without_proof}".encode(), "sha256")
+        proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True))).decode()
+        wire.send(base64.b64encode(f"{without_proof},p={proof}".encode()) + b"\r\n")
+        answer = await wire.response()
+        if answer.startswith(b"+"):  # the server's own proof, which the client acknowledges
+            wire.send(b"\r\n")
+            answer = await wire.response()
+        assert answer.startswith(b"a OK [CAPABILITY")
 
 
 # -- time
@@ -277,6 +293,38 @@ async def test_lint_finds_commands_inside_idle(server: Server) -> None:
     wire.send(b"a IDLE\r\nb NOOP\r\nDONE\r\n")
     await wire.until(b"a OK")
     assert rules(server) == {"command-in-idle"}
+
+
+async def test_lint_finds_uids_used_across_a_change_of_uidvalidity(server: Server) -> None:
+    wire = await server.login()
+    for _ in range(2):
+        await wire.ok("CREATE box")
+        await wire.append("box", MESSAGE)
+        await wire.ok("SELECT box")
+        await wire.ok("UID FETCH 1:* FLAGS")
+        assert "uid-across-uidvalidity" not in rules(server)
+        if _ == 0:
+            await wire.ok("DELETE box")
+    await wire.ok("UID FETCH 1 FLAGS")
+    assert "uid-across-uidvalidity" in rules(server)
+
+
+async def test_an_account_that_is_emptied_ends_its_sessions(server: Server) -> None:
+    wire = await server.selected()
+    wire.send(b"a IDLE\r\n")
+    await wire.until(b"+ ")
+    await server.store.reset(ACCOUNT)
+    assert (await wire.until(b"* BYE"))[-1].startswith(b"* BYE [UNAVAILABLE]")
+
+
+@pytest.mark.rfc(9585, "3")
+async def test_a_long_command_tells_that_it_is_in_progress() -> None:
+    said = []
+    session = SimpleNamespace(tag=b"a1", say=said.append, rim=SimpleNamespace(flush=lambda: None))
+    running = progress.report(session)  # type: ignore[arg-type]  # all that it needs of a session
+    running.tell()
+    running.cancel()
+    assert said == [b'OK [INPROGRESS ("a1" NIL NIL)] Still working']
 
 
 async def test_lint_finds_what_is_used_without_being_offered(start: StartServer) -> None:

@@ -205,6 +205,10 @@ async def _fault(session: Session, command: Command, octets: CommandOctets) -> R
 
 
 def _inspect(session: Session, command: Command, octets: CommandOctets) -> None:
+    selected = session.selected
+    if selected is not None and selected.renumbered and command.name.startswith("UID ") and b"*" not in octets.text:
+        # Single UIDs right after a change of UIDVALIDITY can only be remembered ones.
+        session.report("uid-across-uidvalidity", selected.state.name)
     if octets.bare_lf or octets.literals or "CONDSTORE" not in session.on:
         for rule in session.lint.command(
             octets,

@@ -11,7 +11,7 @@ from mailsandbox.access.imap.announcing import announce
 from mailsandbox.access.imap.grammar.notify import EventGroup
 from mailsandbox.access.imap.handlers.fetched import show
 from mailsandbox.access.imap.names import SEPARATOR, encode_name
-from mailsandbox.access.imap.responses import string
+from mailsandbox.access.imap.responses import astring, string
 from mailsandbox.errors import StoreError
 from mailsandbox.store.model import Change, ChangeType, Uid
 
@@ -142,9 +142,8 @@ class Notifications:
         metadata, self._metadata = self._metadata, {}
         for mailbox, entry in metadata:
             # RFC 5464 §4.4.2: an unsolicited METADATA has entry names only.
-            session.say(
-                b"METADATA %b %b" % (session.name(mailbox) if mailbox else b'""', string(entry.encode() or b"/"))
-            )
+            entries = b" ".join(astring(each.encode()) for each in entry.split())
+            session.say(b"METADATA %b %b" % (session.name(mailbox) if mailbox else b'""', entries))
         new, self._new = self._new, []
         selected, group = session.selected, self.selected_group
         if new and selected is not None and group is not None:

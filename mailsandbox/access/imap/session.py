@@ -75,6 +75,7 @@ class Selected:
     recent: RecentMarks = field(default_factory=RecentMarks)
     contexts: "dict[bytes, SearchContext]" = field(default_factory=dict)
     saved: list[Uid] = field(default_factory=list)  # "$", RFC 5182
+    renumbered: bool = False  # the session knew this mailbox with another UIDVALIDITY
     keywords: set[str] = field(default_factory=set)  # that the client was told of in FLAGS
     known_flags: dict[int, Flags] = field(default_factory=dict)  # by id(): sets of which every keyword was told
 

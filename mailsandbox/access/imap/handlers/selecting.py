@@ -28,8 +28,7 @@ async def select(session: Session, command: Select) -> Result:
     session.select(selected)
     if command.condstore:
         session.enabled.add("CONDSTORE")
-    if session.lint.selected(state.name, state.uid_validity):
-        session.report("uid-across-uidvalidity", state.name)
+    selected.renumbered = session.lint.selected(state.name, state.uid_validity)
     await _describe(session, selected)
     if command.resync is not None and command.resync.uid_validity == state.uid_validity:
         await _resynchronise(session, selected, command.resync)
