@@ -21,6 +21,7 @@ from mailsandbox.faults import Action, Respond
 from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
+from mailsandbox.submit.eager import start
 from mailsandbox.submit.model import Kind
 from mailsandbox.submit.peers import proxied_client
 from mailsandbox.submit.receiving import SmtpReceiving
@@ -182,13 +183,24 @@ class SmtpConnection(SmtpReceiving):
         self._reading = Reading.WAITING
         self._muted = True
         try:
-            await SMTP.smtp_STARTTLS(self, "")
+            handshake = start(SMTP.smtp_STARTTLS(self, ""))
+            self._hand_to_tls()
+            if handshake is not None:
+                await handshake.rest()
         except TLSSetupException as error:
             self._tls_failed(error)
             return False
         finally:
             self._muted = False
         return self.session.ssl is not None
+
+    def _hand_to_tls(self) -> None:
+        """What came before this connection's task ran (uvloop reads that early) was the handshake's beginning."""
+        early = bytes(self._input)
+        self._input.clear()
+        if early and self._tls_protocol is not None:
+            self._tls_protocol.get_buffer(len(early))[: len(early)] = early
+            self._tls_protocol.buffer_updated(len(early))
 
     async def _greet(self) -> None:
         self._reading = Reading.EARLY
