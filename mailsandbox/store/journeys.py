@@ -54,13 +54,13 @@ MAX_REMEMBERED: Final = 200_000  # UIDs, about 12 MB
 MAX_WAITING: Final = 20_000  # sightings not yet written; more are not recorded
 _CHUNK: Final = 500  # sightings in one transaction
 
-_KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Notified]]] = {
+KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Notified]]] = {
     "accepted": Accepted,
     "attempted": Attempted,
     "delivered": Delivered,
     "notified": Notified,
 }
-_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+NAMES: Final = {kind: name for name, kind in KINDS.items()}
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 _SIGHTING: Final = (
@@ -100,7 +100,7 @@ class JourneyLedger:
             return
         tx.execute(
             "INSERT INTO journey_events (journey_id, kind, at, event) VALUES (?, ?, ?, ?)",
-            (journey_id, _NAMES[type(event)], self._clock.now(), _encode(event)),
+            (journey_id, NAMES[type(event)], self._clock.now(), _encode(event)),
         )
         match event:
             case Accepted(queue_id=key) | Delivered(message_id=key):
@@ -234,7 +234,7 @@ def read_events(tx: Tx, journey_id: str) -> list[JourneyEvent]:
     for kind, octets in tx.execute(
         "SELECT kind, event FROM journey_events WHERE journey_id = ? ORDER BY id", (journey_id,)
     ):
-        events.append(msgspec.msgpack.decode(octets, type=_KINDS[kind]))
+        events.append(msgspec.msgpack.decode(octets, type=KINDS[kind]))
     for delivered in [event for event in events if isinstance(event, Delivered)]:
         place = parse_message_id(delivered.message_id)
         if place is None:

@@ -58,21 +58,21 @@ class Messages:
     """Operations on the messages of mailboxes. `quota` gives an account's limit, `held` a mailbox held in memory."""
 
     def __init__(self, contents: Contents, quota: Quota, held: Held) -> None:
-        self._contents = contents
+        self.contents = contents
         self._quota = quota
         self._held = held
 
     def deliver(self, unit: Unit, mailbox: Mailbox, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """One copy into `mailbox`. Raises OverQuota."""
         octets = len(delivery.trace) + content.size
-        uid, mod_seq = self._take(unit, mailbox, 1, octets=octets, unseen=1)
+        uid, mod_seq = self.take(unit, mailbox, 1, octets=octets, unseen=1)
         seq = self._count(unit, mailbox.account, 1, octets)
         email_id = f"M{mailbox.key}-{uid}"
-        thread_id = self._thread(unit, mailbox.account, content, email_id)
+        thread_id = self.thread(unit, mailbox.account, content, email_id)
         row = MessageRow(
             uid, mailbox.key, mod_seq, Flags.parse(""), unit.now, octets, content.key, unit.now, email_id, thread_id
         )
-        self._insert(unit, row, delivery.trace, journey_id, delivery.recipient)
+        self.insert(unit, row, delivery.trace, journey_id, delivery.recipient)
         unit.log(seq, ChangeType.MESSAGE_NEW, mailbox, mod_seq=mod_seq, uids=(uid,), flags=(row.flags,))
         delta = unit.delta(mailbox)
         delta.added.append(row)
@@ -86,21 +86,21 @@ class Messages:
         total = sum(len(item.octets) for item in items)
         unseen = sum("\\Seen" not in item.flags for item in items)
         deleted = sum("\\Deleted" in item.flags for item in items)
-        first, mod_seq = self._take(unit, mailbox, len(items), octets=total, unseen=unseen, deleted=deleted)
+        first, mod_seq = self.take(unit, mailbox, len(items), octets=total, unseen=unseen, deleted=deleted)
         last_seq = self._count(unit, mailbox.account, len(items), total)
         delta = unit.delta(mailbox)
         landed: list[Landed] = []
         for index, item in enumerate(items):
             uid = Uid(first + index)
-            content = self._contents.put(unit, item.octets, copies=1)
+            content = self.contents.put(unit, item.octets, copies=1)
             email_id = f"M{mailbox.key}-{uid}"
-            thread_id = self._thread(unit, mailbox.account, content, email_id)
+            thread_id = self.thread(unit, mailbox.account, content, email_id)
             date = unit.now if item.internal_date is None else item.internal_date
             saved = unit.now if item.save_date is None else item.save_date
             row = MessageRow(
                 uid, mailbox.key, mod_seq, item.flags, date, content.size, content.key, saved, email_id, thread_id
             )
-            self._insert(unit, row, b"", "", "")
+            self.insert(unit, row, b"", "", "")
             delta.added.append(row)
             landed.append(self._landed(unit, mailbox, row, Seq(last_seq - len(items) + 1 + index), ""))
         delta.uid_next, delta.mod_seq = first + len(items), mod_seq
@@ -119,7 +119,7 @@ class Messages:
         octets = sum(row.octets for row in found)
         unseen = sum("\\Seen" not in row.flags for row in found)
         deleted = sum("\\Deleted" in row.flags for row in found)
-        first, mod_seq = self._take(unit, target, len(found), octets=octets, unseen=unseen, deleted=deleted)
+        first, mod_seq = self.take(unit, target, len(found), octets=octets, unseen=unseen, deleted=deleted)
         last_seq = self._count(unit, target.account, len(found), octets, limited=not moving)
         rows = [
             MessageRow(
@@ -149,7 +149,7 @@ class Messages:
             f"INSERT INTO traces (mailbox_id, uid, octets) SELECT ?, ?, octets FROM traces WHERE {_BY_UID}",
             [(target.key, new.uid, source.key, old.uid) for new, old in zip(rows, found, strict=True)],
         )
-        self._contents.share(unit.tx, _counted(found))
+        self.contents.share(unit.tx, _counted(found))
         delta = unit.delta(target)
         delta.added += rows
         delta.uid_next, delta.mod_seq = first + len(found), mod_seq
@@ -206,7 +206,7 @@ class Messages:
         octets = sum(row.octets for row in rows)
         unseen = sum("\\Seen" not in row.flags for row in rows)
         deleted = sum("\\Deleted" in row.flags for row in rows)
-        _, mod_seq = self._take(unit, mailbox, 0, messages=-len(rows), octets=-octets, unseen=-unseen, deleted=-deleted)
+        _, mod_seq = self.take(unit, mailbox, 0, messages=-len(rows), octets=-octets, unseen=-unseen, deleted=-deleted)
         seq, _ = unit.number(mailbox.account, len(rows), messages=-len(rows), octets=-octets)
         removed = (
             tx.execute(f"DELETE FROM messages WHERE {_IN_RANGE}", (mailbox.key, uids[0], uids[-1])).rowcount
@@ -218,7 +218,7 @@ class Messages:
             tx.executemany(f"DELETE FROM traces WHERE {_BY_UID}", [(mailbox.key, uid) for uid in uids])
         else:
             tx.execute(f"DELETE FROM traces WHERE {_IN_RANGE}", (mailbox.key, uids[0], uids[-1]))
-        self._contents.release(tx, _counted(rows))
+        self.contents.release(tx, _counted(rows))
         tx.execute(
             "INSERT INTO expunged (mailbox_id, mod_seq, uids) VALUES (?, ?, ?)", (mailbox.key, mod_seq, _pack(uids))
         )
@@ -267,7 +267,7 @@ class Messages:
             count += len(rows)
             unseen += len(rows) * (("\\Seen" in before) - ("\\Seen" in after))
             deleted += len(rows) * (("\\Deleted" in after) - ("\\Deleted" in before))
-        _, mod_seq = self._take(unit, mailbox, 0, unseen=unseen, deleted=deleted)
+        _, mod_seq = self.take(unit, mailbox, 0, unseen=unseen, deleted=deleted)
         last_seq, _ = unit.number(mailbox.account, count)
         seq = last_seq - count
         changed: list[MessageRow] = []
@@ -317,7 +317,7 @@ class Messages:
         ).fetchone()[0]
         return bool(count == len(uids))
 
-    def _take(
+    def take(
         self,
         unit: Unit,
         mailbox: Mailbox,
@@ -344,7 +344,7 @@ class Messages:
             raise OverQuota(f"{account.address} would hold {held} octets of {limit}")
         return Seq(seq)
 
-    def _insert(self, unit: Unit, row: MessageRow, trace: bytes, journey_id: str, recipient: str) -> None:
+    def insert(self, unit: Unit, row: MessageRow, trace: bytes, journey_id: str, recipient: str) -> None:
         unit.tx.execute(
             _INSERT,
             (
@@ -368,7 +368,7 @@ class Messages:
                 "INSERT INTO traces (mailbox_id, uid, octets) VALUES (?, ?, ?)", (row.mailbox_key, row.uid, trace)
             )
 
-    def _thread(self, unit: Unit, account: Account, content: Content, email_id: str) -> str:
+    def thread(self, unit: Unit, account: Account, content: Content, email_id: str) -> str:
         """RFC 8474 §5.2: the thread of the messages this one refers to, or its own."""
         thread_id = "T" + email_id[1:]
         keys = [message_key(each) for each in content.related[:64]]

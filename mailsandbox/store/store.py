@@ -69,7 +69,7 @@ class Store:
         self._clock = clock or SystemClock()
         self._render = render
         self.contents_of = Contents(render)
-        self._mailboxes = Mailboxes(self.contents_of, initial)
+        self.mailboxes_of = Mailboxes(self.contents_of, initial)
         self._states = States(database, self._loaded)
         self.messages = Messages(self.contents_of, quota, self._states.held)
         self._following: Following | None = None
@@ -126,7 +126,7 @@ class Store:
     async def ensure_account(self, address: str) -> None:
         """Make the account with its first mailboxes, if it is new."""
         if await self.database.read(lambda tx: Unit(tx, 0).find_account(address)) is None:
-            await self.write(lambda unit: self._mailboxes.ensure(unit, address))
+            await self.write(lambda unit: self.mailboxes_of.ensure(unit, address))
 
     async def accounts(self) -> list[str]:
         """All addresses, sorted."""
@@ -136,7 +136,7 @@ class Store:
 
     async def delete_account(self, address: str) -> None:
         """Remove an account with all it has; raises NoSuchAccount."""
-        await self.write(lambda unit: self._mailboxes.remove_account(unit, unit.account(address)))
+        await self.write(lambda unit: self.mailboxes_of.remove_account(unit, unit.account(address)))
 
     async def reset(self, address: str | None = None) -> None:
         """Empty one account, or remove all (None)."""
@@ -144,39 +144,41 @@ class Store:
         def work(unit: Unit) -> None:
             if address is None:
                 for (each,) in unit.tx.execute("SELECT address FROM accounts").fetchall():
-                    self._mailboxes.remove_account(unit, unit.account(each))
+                    self.mailboxes_of.remove_account(unit, unit.account(each))
             elif (account := unit.find_account(address)) is not None:
-                self._mailboxes.remove_account(unit, account)
-                self._mailboxes.ensure(unit, address)
+                self.mailboxes_of.remove_account(unit, account)
+                self.mailboxes_of.ensure(unit, address)
 
         await self.write(work, heavy=True)
 
     async def mailboxes(self, account: str) -> list[MailboxStatus]:
         """All mailboxes of the account with their counters, INBOX first."""
-        return await self._read(lambda unit: self._mailboxes.statuses(unit, unit.account(account)))
+        return await self._read(lambda unit: self.mailboxes_of.statuses(unit, unit.account(account)))
 
     async def status(self, account: str, name: str) -> MailboxStatus:
         """One mailbox's counters; raises NoSuchMailbox."""
         return await self._read(
-            lambda unit: require_status(self._mailboxes.statuses(unit, unit.account(account), mailbox_name(name)), name)
+            lambda unit: require_status(
+                self.mailboxes_of.statuses(unit, unit.account(account), mailbox_name(name)), name
+            )
         )
 
     async def create_mailbox(self, account: str, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, BadMailboxName."""
-        await self.write(lambda unit: self._mailboxes.create(unit, unit.account(account), name, special_use))
+        await self.write(lambda unit: self.mailboxes_of.create(unit, unit.account(account), name, special_use))
 
     async def delete_mailbox(self, account: str, name: str) -> None:
         """Remove a mailbox with its messages; raises NoSuchMailbox, and BadMailboxName for INBOX."""
-        await self.write(lambda unit: self._mailboxes.delete(unit, unit.account(account), name))
+        await self.write(lambda unit: self.mailboxes_of.delete(unit, unit.account(account), name))
 
     async def rename_mailbox(self, account: str, old: str, new: str) -> None:
         """Rename with all below; INBOX hands its messages over and stays. Raises NoSuchMailbox, MailboxExists."""
-        await self.write(lambda unit: self._mailboxes.rename(unit, unit.account(account), old, new))
+        await self.write(lambda unit: self.mailboxes_of.rename(unit, unit.account(account), old, new))
 
     async def set_subscribed(self, account: str, name: str, subscribed: bool) -> None:
         """Subscribe or unsubscribe; the name need not exist."""
         await self.write(
-            lambda unit: self._mailboxes.set_subscribed(unit, unit.account(account), name, subscribed=subscribed)
+            lambda unit: self.mailboxes_of.set_subscribed(unit, unit.account(account), name, subscribed=subscribed)
         )
 
     async def subscriptions(self, account: str) -> list[str]:
@@ -236,13 +238,13 @@ class Store:
 
     def _deliver_one(self, unit: Unit, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """Where it went the last time, without looking; when that is gone, or on the first time, after looking."""
-        mailbox = self._mailboxes.known_target(delivery.account, delivery.mailbox)
+        mailbox = self.mailboxes_of.known_target(delivery.account, delivery.mailbox)
         if mailbox is not None:
             try:
                 return self.messages.deliver(unit, mailbox, delivery, content, journey_id)
             except NoSuchMailbox:
                 pass
-        mailbox = self._mailboxes.target(unit, delivery.account, delivery.mailbox)
+        mailbox = self.mailboxes_of.target(unit, delivery.account, delivery.mailbox)
         return self.messages.deliver(unit, mailbox, delivery, content, journey_id)
 
     async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
@@ -407,7 +409,7 @@ class Store:
     def _forget_all(self) -> None:
         """The database is another: what is remembered of it no longer holds."""
         self._texts.clear()
-        self._mailboxes.forget_targets()
+        self.mailboxes_of.forget_targets()
         if self._following is not None:
             self._following.forget()
         self._states.clear(self._tell)
