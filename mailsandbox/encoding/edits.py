@@ -16,9 +16,6 @@ class EditList:
         self._octets = octets
         self._edits: list[Edit] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._edits)
-
     def replace(self, start: int, end: int, after: bytes, *, rule: str, source: str, part: str) -> None:
         """Octets [start, end) become `after`; what both have in common at either end is left out of the edit."""
         before = self._octets[start:end]

@@ -8,7 +8,7 @@ from typing import Final
 
 from mailsandbox.encoding.classify import MAX_LINE, Offences, long_line
 from mailsandbox.message.spans import ContentType
-from mailsandbox.message.transfer import base64_size, clean_base64, encode_base64, encode_quoted_printable
+from mailsandbox.message.transfer import clean_base64, encode_base64, encode_quoted_printable
 
 BASE64_GROWTH: Final = 1.37  # of 76-character lines with CRLF
 _PLAIN: Final = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x3D) + b"\t\r\n"  # stand for themselves in QP
@@ -38,11 +38,6 @@ def choose_encoding(octets: bytes, kind: ContentType, found: Offences) -> str:
 def encode_leaf(octets: bytes, encoding: str) -> bytes:
     """The body in that encoding."""
     return encode_base64(octets) if encoding == "base64" else encode_quoted_printable(octets)
-
-
-def encoded_size(octets: bytes, encoding: str) -> int:
-    """Size of the result without making it, for base64; for quoted-printable a lower bound."""
-    return base64_size(len(octets)) if encoding == "base64" else len(octets) + 2 * len(octets.translate(None, _PLAIN))
 
 
 def repair_leaf(octets: bytes, encoding: str) -> bytes:
