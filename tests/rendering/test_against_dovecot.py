@@ -115,9 +115,9 @@ def settled() -> dict[str, str]:
 
 
 def answers(client: imaplib.IMAP4, octets: bytes, imap_list) -> list:
-    client.create("Corpus")
-    client.append("Corpus", None, None, octets)
-    client.select("Corpus")
+    for command, *arguments in (("create", "Corpus"), ("append", "Corpus", None, None, octets), ("select", "Corpus")):
+        status, said = getattr(client, command)(*arguments)
+        assert status == "OK", (command, said)
     _, data = client.fetch("*", "(ENVELOPE BODY BODYSTRUCTURE)")
     pieces = [b"\r\n".join(piece) if isinstance(piece, tuple) else piece for piece in data]
     wire = b"".join(pieces)
