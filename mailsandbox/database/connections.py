@@ -18,6 +18,8 @@ def connect(path: str, *, durable: bool = False, read_only: bool = False) -> sql
     if durable:
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")  # the WAL is synchronised at every commit: 250 means committed
+        execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
+        execute("PRAGMA journal_size_limit = 67108864")  # octets of log that are kept for use when it starts anew
     if read_only:
         execute("PRAGMA query_only = ON")
     return connection

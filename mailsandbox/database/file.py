@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
+from mailsandbox.database.checkpoints import Checkpoints
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
 from mailsandbox.database.tx import Done, Work
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError
+from mailsandbox.tasks import Tasks
 
 T = TypeVar("T")
 
@@ -50,6 +52,7 @@ class FileDatabase:
         self._commit_seconds = 0.0  # of recent commits, smoothed
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks = Tasks()
         self._held = False  # by a snapshot or a restore
         self._between = asyncio.Event()  # set while neither a batch nor such a job runs
         self._between.set()
@@ -60,6 +63,8 @@ class FileDatabase:
         self._loop = asyncio.get_running_loop()
         self._write_worker = Worker("database-writer", self._loop)
         self._read_worker = Worker("database-reader", self._loop)
+        self._checkpoint_worker = Worker("database-checkpoint", self._loop)
+        self._checkpoints = Checkpoints(self.place, self._checkpoint_worker, self._empty_log)
         self._open()
 
     async def aclose(self) -> None:
@@ -68,6 +73,9 @@ class FileDatabase:
         await self._idle.wait()
         await self._write_worker.aclose()
         await self._read_worker.aclose()
+        await self._checkpoint_worker.aclose()
+        await self._tasks.aclose()
+        self._checkpoints.close()
         self._close_connections()
 
     async def write(self, work: Work[T], *, heavy: bool = False) -> T:
@@ -114,6 +122,14 @@ class FileDatabase:
     async def limit_pages(self, pages: int) -> None:
         """Let the file grow to so many pages of 4,096 octets and no further: as if the disk were full then."""
         await self._exclusively(lambda writer: writer.execute(f"PRAGMA max_page_count = {pages:d}").fetchone())
+
+    def _empty_log(self) -> None:
+        """Pause between two batches until the whole log is in the database file."""
+        if not self._tasks:
+            self._tasks.spawn(
+                self._exclusively(lambda writer: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()),
+                name="emptying the write-ahead log",
+            )
 
     async def _exclusively(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run a job on the writer's connection, in its thread, between two batches."""
@@ -174,6 +190,7 @@ class FileDatabase:
         batch, self._batch = self._batch, None
         if batch is not None:
             batch.settle()
+            self._checkpoints.batch_ended()
         if self._batch is None:
             self._between.set()
         if self._pending:

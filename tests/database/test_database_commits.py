@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from postgres_cluster import postgres  # noqa: F401
 
-from mailsandbox.database import Database, Tx, open_database
+from mailsandbox.database import Database, Tx, checkpoints, open_database
 from mailsandbox.database.blobs import MIGRATIONS, Blobs
 from mailsandbox.database.file import FileDatabase
 from mailsandbox.database.schema import migrate
@@ -286,3 +286,19 @@ async def test_the_file_is_an_ordinary_sqlite_database(file: FileDatabase) -> No
         assert other.execute("SELECT n FROM t").fetchall() == [(1,)]
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()
+
+
+async def test_the_log_is_emptied_while_the_database_is_in_use(
+    file: FileDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LOG", 100_000)
+    monkeypatch.setattr(checkpoints, "MAX_LOG", 400_000)
+    monkeypatch.setattr(checkpoints, "_EVERY", 4)
+    log = file.path.with_name(file.path.name + "-wal")
+    largest = 0
+    for number in range(400):
+        await file.write(lambda tx, n=number: tx.execute("INSERT INTO t VALUES (?, ?)", (n, bytes(5000))))
+        largest = max(largest, log.stat().st_size)
+    assert largest < 1_000_000
+    assert len(await _numbers(file)) == 400
+    assert file.path.stat().st_size > 1_000_000
