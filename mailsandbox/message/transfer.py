@@ -86,12 +86,6 @@ def encode_base64(octets: bytes) -> bytes:
     )
 
 
-def base64_size(octets: int) -> int:
-    """Octets that `encode_base64` makes of so many."""
-    encoded = (octets + 2) // 3 * 4
-    return encoded + 2 * max(0, (encoded - 1) // MAX_ENCODED_LINE)
-
-
 def clean_base64(octets: bytes) -> bytes:
     """Base64 text without characters outside the alphabet, wrapped anew; decodes to the same."""
     kept = octets.translate(None, _NOT_BASE64)
