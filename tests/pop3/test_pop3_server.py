@@ -5,6 +5,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import struct
 import tracemalloc
 
 import pytest
@@ -114,6 +115,56 @@ async def test_a_client_that_hangs_up_right_after_quit_has_its_deletions(pop3):
     await again.hang_up()
     with contextlib.suppress(OSError):
         await client.writer.wait_closed()
+
+
+@pytest.mark.rfc(1939, "6")
+async def test_a_commit_that_takes_long_goes_on_without_its_client_and_unlocks_at_its_end(pop3):
+    box = await pop3()
+    await box.put(b"a: b\r\n\r\n1\r\n", b"a: b\r\n\r\n2\r\n")
+    started, may_go_on = asyncio.Event(), asyncio.Event()
+    remove = box.store.remove
+
+    async def slowly(*arguments):
+        started.set()
+        await may_go_on.wait()
+        return await remove(*arguments)
+
+    box.store.remove = slowly
+    client = await box.login()
+    client.send(b"DELE 1\r\nQUIT\r\n")
+    await started.wait()
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()  # by a reset: an end of input alone would be waited with until the answer
+    await until(lambda: box.listener.connections == 0)
+    early = await box.connect()
+    await early.line()
+    await early.ask(f"USER {BOB}")
+    assert (await early.ask("PASS x")).startswith(b"-ERR [IN-USE]")
+    may_go_on.set()
+    await until(lambda: "MessageExpunge" in box.changes)
+    await early.ask(f"USER {BOB}")
+    assert await early.ask("PASS x") == b"+OK 1 messages (11 octets)\r\n"
+    await early.hang_up()
+
+
+async def test_commands_of_a_client_that_does_not_read_are_left_in_its_socket(pop3):
+    box = await pop3()
+    await box.put(b"Subject: big\r\n\r\n" + (b"x" * 78 + b"\r\n") * 100_000)
+    client = await box.login()
+    client.send("RETR 1")
+    await asyncio.sleep(0.02)  # until the server waits for the reader
+    (connection,) = box.listener._open
+    for _ in range(200):
+        client.send(b"NOOP\r\n" * 10_000)
+        await asyncio.sleep(0)
+    assert connection.congested
+    assert connection.protocol._reader.waiting < 600_000
+    while not (await client.line()).startswith(b".\r\n"):
+        pass
+    for _ in range(1_000):
+        assert await client.line() == b"+OK Still here\r\n"
+    client.writer.transport.abort()  # there is more to send than the server will ever read
+    await client.hang_up()
 
 
 @pytest.mark.rfc(1939, "6")
