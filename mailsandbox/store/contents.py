@@ -6,7 +6,7 @@ live as long as it does. The texts for searching are written later, by `textinde
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Final
 
 from mailsandbox.database.blobs import Blobs
@@ -17,6 +17,9 @@ from mailsandbox.message.rendering import Rendered, pack_parts
 from mailsandbox.store.unit import Unit
 
 Render = Callable[[bytes], Rendered]
+
+MAX_PREPARED: Final = 512  # messages rendered and waiting for their transaction
+MAX_PREPARED_OCTETS: Final = 1 << 18  # of one of them; a larger one is rendered in its transaction
 
 _SUMMARY: Final = (
     "INSERT INTO contents (id, refs, size, header_end, attachments, sent_date, sent_zone, subject, sender, to_list, "
@@ -45,17 +48,30 @@ class Contents:
     def __init__(self, render: Render) -> None:
         self._render = render
         self._blobs = Blobs()
+        self._prepared: dict[bytes, tuple[bytes, Rendered]] = {}
+
+    def prepare(self, octets: bytes) -> None:
+        """Hash and render before the transaction, so that it is done while another waits for the disk.
+
+        `put` of the same octets takes what was made; of what was never put, the newest MAX_PREPARED are kept.
+        """
+        if len(octets) <= MAX_PREPARED_OCTETS and octets not in self._prepared:
+            if len(self._prepared) >= MAX_PREPARED:
+                self._prepared.pop(next(iter(self._prepared)), None)
+            self._prepared[octets] = (sha256(octets).digest(), self._render(octets))
 
     def put(self, unit: Unit, octets: bytes, *, copies: int) -> Content:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
         tx = unit.tx
-        key, refs = self._blobs.put_counted(tx, octets)
+        digest, rendered = self._prepared.pop(octets, (None, None))
+        key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
         row = tx.execute(_SHARE, (copies, key)).fetchone() if refs > 1 else None
         if row is not None:
             self._blobs.release(tx, key)  # the contents row holds one already
             size, message_id, in_reply_to, references = row
             return Content(key, size, message_id, _related(references.split(), in_reply_to))
-        rendered = self._render(octets)
+        if rendered is None:
+            rendered = self._render(octets)
         self._insert(unit, key, copies, len(octets), rendered)
         return Content(key, len(octets), rendered.message_id, _related(list(rendered.references), rendered.in_reply_to))
 

@@ -21,7 +21,7 @@ from mailsandbox.store.unit import Account, Mailbox, Unit
 from mailsandbox.tasks import Tasks
 
 CHUNK: Final = 250  # messages removed in one transaction
-PERIOD: Final = 60.0  # seconds between looks at ages
+PERIOD: Final = 900.0  # seconds between looks at ages
 
 _log = logging.getLogger(__name__)
 

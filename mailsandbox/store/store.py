@@ -213,6 +213,10 @@ class Store:
 
     # -- messages in
 
+    def prepare(self, octets: bytes) -> None:
+        """Render ahead what `deliver_in` will be given: outside of the transaction, while others wait for the disk."""
+        self.contents_of.prepare(octets)
+
     def deliver_in(
         self,
         tx: Tx,
@@ -249,6 +253,7 @@ class Store:
 
     async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
         """Deliver copies, durably, all or none."""
+        self.contents_of.prepare(octets)
         return await self.database.write(lambda tx: self.deliver_in(tx, deliveries, octets, journey_id=journey_id))
 
     async def append(self, account: str, mailbox: str, items: Sequence[AppendItem]) -> list[Landed]:
