@@ -33,7 +33,7 @@ What joins them:
     runtime/    event loop, background thread for synchronous users, daemon
     lab/        every delivery model on the same workload, measured side by side
     cli/        the command line: main and one file per command
-    testing/    pytest plugin, fixtures, wire transcripts
+    testing/    the pytest plugin and its fixtures
 
 Upper layers may import lower ones only; pyproject.toml holds the layers and scripts/check enforces them.
 """

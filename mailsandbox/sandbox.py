@@ -37,7 +37,9 @@ from mailsandbox.site import Shared, Site
 from mailsandbox.smtp.replies import reply
 from mailsandbox.specs import SandboxSpec, SiteSpec
 from mailsandbox.store.journeys import JourneyLedger
+from mailsandbox.store.retention import Retention
 from mailsandbox.store.store import Store
+from mailsandbox.submit.spool import Memory
 
 CLOSE_WITHIN: Final = 1.0  # seconds for connections to end by themselves
 
@@ -69,7 +71,7 @@ class MailSystem:
         self.faults = Faults()
         self.sessions = SessionLog()
         self.database = open_database(spec.database or (str(spec.data) if spec.data else ":memory:"))
-        self.store = Store(self.database, clock=self.clock)
+        self.store = Store(self.database, clock=self.clock, quota=self._quota)
         self.hub = Hub(self.store)
         self.ledger = JourneyLedger(self.database, self.clock)
         self.services: dict[str, Service] = {}
@@ -88,6 +90,7 @@ class MailSystem:
             clock=self.clock,
             tls=tls,
             rng=random.Random(0),  # jitter, not secrets; seeded so that a test can repeat a run
+            memory=Memory(),
             new_id=queue_ids(),
         )
         self._allow = Allow(spec.relay.allow)
@@ -99,6 +102,9 @@ class MailSystem:
             await self._open(self.database)
             await self._open(self.store)
             await self._open(self.ledger)
+            retention = Retention(self.store, self.spec.retention, self.clock)
+            self._stack.push_async_callback(retention.aclose)
+            retention.start()
             for site in self.sites.values():
                 await self._listen_for(site)
             self._connect_sites()
@@ -141,6 +147,10 @@ class MailSystem:
             for site in self.sites.values():
                 await site.queue.reset()
         await self.store.reset(account)
+
+    def _quota(self, address: str) -> int | None:
+        account = self.spec.credentials.spec(address)
+        return account.quota if account else None
 
     def _site(self, spec: SiteSpec, shared: Shared) -> Site:
         relay = self.spec.relay

@@ -38,6 +38,7 @@ from mailsandbox.store.store import Store
 from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, Incoming, Kind, Limits, ListenerSpec, SubmitContext
+from mailsandbox.submit.spool import Memory
 from mailsandbox.tasks import Tasks
 
 
@@ -54,6 +55,7 @@ class Shared:
     clock: Clock
     tls: ssl.SSLContext
     rng: random.Random
+    memory: Memory  # bounds what all listeners hold of messages being received
     new_id: Callable[[], str]
 
 
@@ -95,6 +97,7 @@ class Site:
             faults=shared.faults,
             clock=shared.clock,
             tls=shared.tls,
+            memory=shared.memory,
             run_queue=self._run_queue,
         )
         self.listeners = [SmtpListener(listener, self._context) for listener in listener_specs(spec, host)]

@@ -11,6 +11,7 @@ from typing import Final
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.relay.routes import Route
 from mailsandbox.store.credentials import Credentials
+from mailsandbox.store.retention import RetentionPolicy
 
 DEFAULT_OFFERS: Final = (
     "PIPELINING",
@@ -87,16 +88,6 @@ class AccessSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreSpec:
-    """What the store keeps, per account; None is no bound. `max_age` in seconds."""
-
-    max_messages: int | None = None
-    max_age: float | None = None
-    max_octets: int | None = None
-    changes_kept: int = 100_000
-
-
-@dataclass(frozen=True, slots=True)
 class TlsSpec:
     """The user's own certificate chain and key, PEM."""
 
@@ -133,7 +124,7 @@ class SandboxSpec:
     routes: tuple[Route, ...] = ()
     zone: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # checked by relay.zone.Zone.parse
     access: AccessSpec = AccessSpec()
-    store: StoreSpec = StoreSpec()
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: TlsSpec | None = None
 
     def ephemeral(self) -> "SandboxSpec":

@@ -35,10 +35,10 @@ from mailsandbox.specs import (
     RelaySpec,
     SandboxSpec,
     SiteSpec,
-    StoreSpec,
     TlsSpec,
 )
 from mailsandbox.store.credentials import AccountSpec, Credentials, canonical
+from mailsandbox.store.retention import Limits, RetentionPolicy
 
 
 def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, host: str | None = None) -> SandboxSpec:
@@ -89,7 +89,7 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
         routes=_routes(tables.get("routes", []), source),
         zone=_zone(tables, source),
         access=_access(convert(source, ("access",), tables, AccessTable), source),
-        store=_store(convert(source, ("store",), tables, StoreTable), source),
+        retention=_retention(convert(source, ("store",), tables, StoreTable), source),
         tls=TlsSpec(Path(tls.certificate), Path(tls.key)) if tls.certificate else None,
     )
 
@@ -229,10 +229,19 @@ def _access(table: AccessTable, source: Source) -> AccessSpec:
     )
 
 
-def _store(table: StoreTable, source: Source) -> StoreSpec:
-    return StoreSpec(
-        max_messages=table.max_messages,
-        max_age=None if table.max_age is None else period(source, ("store", "max_age"), table.max_age),
-        max_octets=size(source, ("store", "max_octets"), table.max_octets),
-        changes_kept=table.changes_kept,
+def _retention(table: StoreTable, source: Source) -> RetentionPolicy:
+    def limits(which: str) -> Limits:
+        age: str | None = getattr(table, f"{which}_age")
+        return Limits(
+            messages=getattr(table, f"{which}_messages"),
+            octets=size(source, ("store", f"{which}_octets"), getattr(table, f"{which}_octets")),
+            age=None if age is None else period(source, ("store", f"{which}_age"), age),
+        )
+
+    return RetentionPolicy(
+        each=limits("max"),
+        total=limits("total"),
+        changes=table.changes_kept,
+        changes_age=period(source, ("store", "changes_age"), table.changes_age),
+        journey_age=period(source, ("store", "journeys_age"), table.journeys_age),
     )

@@ -94,7 +94,12 @@ class StoreTable(Table):
     max_messages: int | None = None
     max_age: str | None = None
     max_octets: str | int | None = None
+    total_messages: int | None = None
+    total_age: str | None = None
+    total_octets: str | int | None = None
     changes_kept: int = 100_000
+    changes_age: str = "30d"
+    journeys_age: str = "30d"
 
 
 class TlsTable(Table):

@@ -53,7 +53,7 @@ def test_units_are_understood():
     )
     assert spec.credentials.specs["bob@beta.test"].quota == 50_000_000
     assert (spec.relay.retry.first, spec.relay.retry.lifetime, spec.relay.retry.limit) == (30.0, 172800.0, 14400.0)
-    assert spec.store.max_octets == 1024
+    assert spec.retention.each.octets == 1024
 
 
 @pytest.mark.parametrize(

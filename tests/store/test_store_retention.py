@@ -6,7 +6,7 @@ from mailsandbox.clock import ManualClock
 from mailsandbox.journey.model import Notified
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem, Change, ChangeType, Delivery, Seq
-from mailsandbox.store.retention import Limits, Retention, RetentionPolicy
+from mailsandbox.store.retention import PERIOD, Limits, Retention, RetentionPolicy
 from mailsandbox.store.store import Store
 from mailsandbox.store.views import MessageQuery
 
@@ -84,7 +84,7 @@ async def test_it_is_applied_as_messages_arrive_and_as_time_passes(
     await _fill(store, clock)
     await clock.advance(0)
     assert (await store.octets_used(BOB))[0] == 2
-    await clock.advance(400)
+    await clock.advance(300 + PERIOD)
     assert await _kept(store) == []
     await retention.aclose()
 
