@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 
@@ -55,14 +56,12 @@ class Cluster:
         self._process = None
 
     def new_database(self) -> str:
-        """Make an empty database; returns its URL."""
+        """Make an empty schema, which is cheaper than a database and hides as much; returns its URL."""
         name = f"test{next(self._numbers)}"
-        subprocess.run(
-            [str(self._binaries / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-T",
-             "template0", name],
-            check=True,
-        )  # fmt: skip
-        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{name}"
+        url = f"postgresql://{self.user}@127.0.0.1:{self.port}/postgres"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{url}?options=-csearch_path%3D{name}"
 
 
 def binaries() -> Path | None:
