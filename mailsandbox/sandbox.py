@@ -4,6 +4,7 @@ Invariant: `start` either brings up every service or raises StartError with noth
 at any time and again. Knows no loop policy, thread or signal: that is `runtime`.
 """
 
+import asyncio
 import contextlib
 import itertools
 import random
@@ -19,7 +20,7 @@ from mailsandbox.access.imap.personalities import ImapOptions
 from mailsandbox.access.imap.server import ImapFactory
 from mailsandbox.access.pop3.personality import Pop3Options
 from mailsandbox.access.pop3.server import Pop3Factory
-from mailsandbox.access.transport import Source, listen
+from mailsandbox.access.transport import Listener, Source, listen
 from mailsandbox.clock import Clock, ManualClock, SystemClock
 from mailsandbox.database.opening import open_database
 from mailsandbox.encoding import Emulation, OnNeed, RelayPolicy, prepare
@@ -41,7 +42,7 @@ from mailsandbox.store.retention import Retention
 from mailsandbox.store.store import Store
 from mailsandbox.submit.spool import Memory
 
-CLOSE_WITHIN: Final = 1.0  # seconds for connections to end by themselves
+CLOSE_WITHIN: Final = 0.5  # seconds for connections to end by themselves
 
 
 class Service(NamedTuple):
@@ -80,6 +81,7 @@ class MailSystem:
         self._ready = False
         self._close_within = CLOSE_WITHIN
         self._stack = contextlib.AsyncExitStack()
+        self._readers: list[Listener] = []
         shared = Shared(
             database=self.database,
             store=self.store,
@@ -215,12 +217,16 @@ class MailSystem:
         )
         pop3 = Pop3Options(delete=access.pop3_delete, capabilities_off=access.capabilities_off)
         imap = ImapOptions(capabilities_off=access.capabilities_off, append_limit=access.append_limit)
-        for name, port, factory, tls in (
+        services = (
             ("pop3", access.pop3, Pop3Factory(context, "pop3", options=pop3), None),
             ("pop3s", access.pop3s, Pop3Factory(context, "pop3s", options=pop3), self._tls),
             ("imap", access.imap, ImapFactory(context, "imap", options=imap), None),
             ("imaps", access.imaps, ImapFactory(context, "imaps", options=imap), self._tls),
-        ):
+        )
+        for _, _, factory, _ in services:
+            self._stack.push_async_callback(factory.aclose)
+        self._stack.push_async_callback(self._close_readers)
+        for name, port, factory, tls in services:
             if port is not None:
                 await self._listen(name, port, factory, tls)
 
@@ -229,8 +235,12 @@ class MailSystem:
             listener = await listen(factory, self.spec.host, port, tls=tls)
         except StartError as error:
             raise StartError(f"{name}: {error}") from None
-        self._stack.push_async_callback(listener.aclose, self._close_within)
+        self._readers.append(listener)
         self.services[name] = Service(listener.host, listener.port)
+
+    async def _close_readers(self) -> None:
+        """All at once: each may wait for its clients to take their farewell."""
+        await asyncio.gather(*(listener.aclose(self._close_within) for listener in self._readers))
 
     async def _serve_http(self) -> None:
         if self.spec.access.http is None:

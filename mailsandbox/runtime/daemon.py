@@ -13,15 +13,12 @@ import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
 
 from mailsandbox.errors import StartError
 from mailsandbox.runtime.certificates import TlsIdentity, local_identity, own_certificate
 from mailsandbox.runtime.ready_file import write_ready_file
 from mailsandbox.sandbox import MailSystem
 from mailsandbox.specs import SandboxSpec
-
-STOP_WITHIN: Final = 0.9  # seconds for connections to end; interfaces: SIGTERM stops within 1 s
 
 
 def serve(
@@ -56,7 +53,7 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
         tls = identity(spec, stack, kept=user_tls_directory())
         system = MailSystem(spec, tls=tls.context, trusted=tls.trusted())
         await system.start()
-        stack.push_async_callback(system.aclose, STOP_WITHIN)
+        stack.push_async_callback(system.aclose)
         services = system.places
         if ready_file is not None:
             write_ready_file(ready_file, services)

@@ -69,6 +69,10 @@ class Pop3Factory:
     def __call__(self) -> "Pop3Protocol":
         return Pop3Protocol(self)
 
+    async def aclose(self, timeout: float = 1.0) -> None:
+        """Stop what is still at work, after the listener was closed."""
+        await self.tasks.aclose(timeout)
+
     def stamp(self) -> str:
         """RFC 1939 §7: a timestamp that no other greeting has; "" where no account has a password to hash it with."""
         if not self.context.credentials.has_secrets:
