@@ -110,6 +110,8 @@ class Site:
             self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
             self._place_in(tx, incoming.envelope, incoming.trace, incoming.octets, incoming.queue_id, journey_id)
 
+        if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
+            self._shared.store.prepare(without_return_path(incoming.octets))
         await self._shared.database.write(take_in)
         return incoming.reply
 
