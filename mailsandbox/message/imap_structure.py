@@ -21,7 +21,7 @@ from mailsandbox.message.spans import Part
 _DEFAULT_CHARSET: Final = b'"charset" "us-ascii"'  # RFC 2045 §5.2
 _PLAIN_TYPE: Final = TypedValue(b"text", b"plain", [])
 _MESSAGE_TYPES: Final = (b"rfc822", b"global")
-# RFC 9051 §9: body-type-msg needs an envelope and a body. A message that is not split, since its transfer encoding hides
+# RFC 9051 §9: body-type-msg needs an envelope and a body. A message not split, since its transfer encoding hides
 # it (RFC 2046 §5.2.1 forbids that) or because it lies too deep, shows empty ones (as Dovecot).
 _HIDDEN_MESSAGE: Final = (
     b'(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" (%b) NIL NIL "7bit" 0 0' % _DEFAULT_CHARSET

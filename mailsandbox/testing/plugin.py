@@ -46,7 +46,7 @@ class TestMailbox:
         text: str | re.Pattern[str] = "",
         timeout: float = 10.0,
     ) -> "Message":
-        """The first message to this address that fits. Fails the test with the nearest misses after `timeout` seconds."""
+        """The first message that fits; the test fails with the nearest misses after `timeout` seconds."""
         return self.box.wait_for(to=self.address, sender=sender, subject=subject, text=text, timeout=timeout)
 
     def messages(self) -> "list[Message]":

@@ -24,7 +24,23 @@ from rich.table import Table
 
 USER, PASSWORD, BOX = "bench@beta.test", "secret", "bench"
 LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
-WORDS = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor", "incididunt", "ut", "labore"]
+WORDS = [
+    "lorem",
+    "ipsum",
+    "dolor",
+    "sit",
+    "amet",
+    "consectetur",
+    "adipiscing",
+    "elit",
+    "sed",
+    "do",
+    "eiusmod",
+    "tempor",
+    "incididunt",
+    "ut",
+    "labore",
+]
 
 DOVECOT = """
 base_dir = {root}/run

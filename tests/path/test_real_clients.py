@@ -225,7 +225,8 @@ def test_neomutt_reads_and_saves_a_message(mail, program, tmp_path):
     rc = tmp_path / "muttrc"
     copy = tmp_path / "copy.mbox"
     rc.write_text(
-        f'set imap_user="{BOB}" imap_pass="x" ssl_starttls=no ssl_force_tls=no header_cache="" confirmappend=no confirmcreate=no\n'
+        f'set imap_user="{BOB}" imap_pass="x" ssl_starttls=no ssl_force_tls=no header_cache=""\n'
+        "set confirmappend=no confirmcreate=no\n"
         f'set folder="imap://{host}:{port}/" spoolfile="+INBOX" mbox_type=mbox quit=yes delete=yes move=no\n'
         f"set timeout=1 wait_key=no\n"
         f'push "<copy-message>{copy}<enter><quit>"\n'
