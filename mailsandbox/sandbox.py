@@ -16,8 +16,10 @@ from typing import Final, NamedTuple, Protocol
 from mailsandbox.access.context import AccessContext
 from mailsandbox.access.http.context import HttpContext, HttpOptions, Submission
 from mailsandbox.access.http.server import HttpServer
+from mailsandbox.access.imap import capabilities, personalities
 from mailsandbox.access.imap.personalities import ImapOptions
 from mailsandbox.access.imap.server import ImapFactory
+from mailsandbox.access.pop3 import personality as pop3_manners
 from mailsandbox.access.pop3.personality import Pop3Options
 from mailsandbox.access.pop3.server import Pop3Factory
 from mailsandbox.access.transport import Listener, Source, listen
@@ -34,6 +36,7 @@ from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Route, Routes
 from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.relay.zone import Zone
+from mailsandbox.sasl import MECHANISMS
 from mailsandbox.site import Shared, Site
 from mailsandbox.smtp.replies import reply
 from mailsandbox.specs import SandboxSpec, SiteSpec
@@ -43,6 +46,21 @@ from mailsandbox.store.store import Store
 from mailsandbox.submit.spool import Memory
 
 CLOSE_WITHIN: Final = 0.5  # seconds for connections to end by themselves
+
+
+def refuse_unknown_manners(spec: SandboxSpec) -> None:
+    """Capabilities and personalities that neither IMAP nor POP3 knows: what one knows the other passes over."""
+    for name in sorted(spec.access.capabilities_off):
+        mechanism = name.upper().removeprefix("AUTH=")
+        known = mechanism in MECHANISMS if mechanism != name.upper() else capabilities.knows(name)
+        if not known and name.upper() not in pop3_manners.CAPABILITIES:
+            raise ConfigError(f"capabilities_off: neither IMAP nor POP3 has a capability {name!r}")
+    both = personalities.PERSONALITIES.keys() | pop3_manners.PERSONALITIES.keys()
+    for address, account in spec.credentials.specs.items():
+        if account.personality and account.personality.lower() not in both:
+            raise ConfigError(
+                f"account {address}: unknown personality {account.personality!r}; known: {', '.join(sorted(both))}"
+            )
 
 
 class Service(NamedTuple):
@@ -204,6 +222,7 @@ class MailSystem:
 
     async def _serve_readers(self) -> None:
         access = self.spec.access
+        refuse_unknown_manners(self.spec)
         context = AccessContext(
             store=self.store,
             hub=self.hub,

@@ -71,6 +71,13 @@ PERSONALITIES: Final[Mapping[str, Personality]] = MappingProxyType(
 )  # fmt: skip
 
 
+_ANNOUNCED: Final = (
+    "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE", "LOGIN-DELAY", "IMPLEMENTATION",
+)  # fmt: skip
+CAPABILITIES: Final = frozenset((*_ANNOUNCED, *(rule.capability for rule in COMMANDS.values() if rule.capability)))
+"""What can be switched off, besides AUTH=X."""
+
+
 def personality(name: str) -> Personality:
     """By name; the plain one where the name says nothing about POP3."""
     return PERSONALITIES.get(name, PERSONALITIES["mailsandbox"])
