@@ -20,6 +20,7 @@ class MailboxState:
         "_released",
         "account",
         "account_key",
+        "derived",
         "highest_mod_seq",
         "key",
         "mailbox_id",
@@ -65,6 +66,7 @@ class MailboxState:
         self.rows: dict[Uid, MessageRow] = (
             {row.uid: row for row in rows} if load is None else Rows(key, uids, rows, load)
         )
+        self.derived: dict[str, object] = {}  # what readers worked out of contents, for the next one; theirs to check
         self.removed = False
         self.users = 0
         self._released = released

@@ -119,7 +119,9 @@ class Store:
 
     async def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Render every content again, after the renderer changed; `progress` gets done and total. Returns how many."""
-        return await reindexing.reindex(self.database, self.contents_of, self._texts, progress)
+        done = await reindexing.reindex(self.database, self.contents_of, self._texts, progress)
+        self._states.forget_derived()
+        return done
 
     # -- accounts and mailboxes
 

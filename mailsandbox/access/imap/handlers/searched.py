@@ -1,5 +1,7 @@
 """SEARCH, SORT, THREAD and their UID forms (RFC 9051 §6.4.4, RFC 5256)."""
 
+from dataclasses import dataclass
+
 from mailsandbox.access.imap import results, sorting, threads
 from mailsandbox.access.imap.contexts import MAX_CONTEXTS, SearchContext
 from mailsandbox.access.imap.grammar.search import (
@@ -20,10 +22,19 @@ from mailsandbox.access.imap.searching import Evaluation, uses, uses_numbers
 from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.message.base_subject import base_subject_and_kind
 from mailsandbox.message.casemap import casemap
-from mailsandbox.store.model import MessageRow
+from mailsandbox.store.model import MessageRow, Uid
 
 _NEEDED = ((SinceModSeq, "CONDSTORE"), (Age, "WITHIN"), (ObjectId, "OBJECTID"), (SaveDateSupported, "SAVEDATE"))
 _ALL = Returns(frozenset({"ALL"}))
+_KEPT_THREADS = 100_000  # messages; the threads of a larger mailbox are not kept
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The threads of a whole mailbox: `uids` are those of its messages then."""
+
+    uids: list[Uid]
+    text: bytes
 
 
 async def search(session: Session, command: Search) -> Result:
@@ -144,17 +155,31 @@ async def thread(session: Session, command: Thread) -> Result:
     if refused is not None:
         return refused
     rows = await _matching(session, selected, command.key)
-    messages = await _threadable(session, selected, rows, uid=command.uid)
-    match command.algorithm:
+    # Contents never change: the same messages have the same threads. Those of a part are worked out each time.
+    name = f"THREAD={command.algorithm} {'UID' if command.uid else 'numbers'}"
+    uids = [row.uid for row in rows]
+    whole = len(rows) == selected.view.exists <= _KEPT_THREADS
+    known = selected.state.derived.get(name) if whole else None
+    if isinstance(known, Threads) and known.uids == uids:
+        text = known.text
+    else:
+        messages = await _threadable(session, selected, rows, uid=command.uid)
+        text = _threads(command.algorithm, messages)
+        if whole and len(messages) == len(rows):
+            selected.state.derived[name] = Threads(uids, text)
+    session.say(b"THREAD " + text if text else b"THREAD")
+    return ok("Thread completed")
+
+
+def _threads(algorithm: str, messages: list[threads.Threadable]) -> bytes:
+    match algorithm:
         case "ORDEREDSUBJECT":
             roots = threads.ordered_subject(messages)
         case "REFERENCES":
             roots = threads.references(messages)
         case _:
             roots = threads.refs(messages)
-    text = threads.write(roots)
-    session.say(b"THREAD " + text if text else b"THREAD")
-    return ok("Thread completed")
+    return threads.write(roots)
 
 
 async def _threadable(
