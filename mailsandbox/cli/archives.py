@@ -10,7 +10,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -169,6 +169,12 @@ def _read_files(path: Path) -> Iterator[Kept]:
     """One file, or every .eml file of a tree."""
     if not path.is_dir():
         yield Kept(with_crlf(_read(path)), received_at=None, source=str(path))
+        return
+    maildirs = [each for each in sorted(path.iterdir()) if (each / "cur").is_dir()]
+    if maildirs:  # what `export` writes: one Maildir for each account
+        for maildir in maildirs:
+            for kept in _read_maildir(maildir):
+                yield replace(kept, account=maildir.name if "@" in maildir.name else "")
         return
     files = sorted(
         each for each in path.rglob("*") if each.suffix.lower() in (".eml", ".mail", ".msg") and each.is_file()

@@ -10,8 +10,6 @@ import click
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import say, say_json
 
-_SECRET = "***"
-
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
@@ -19,62 +17,41 @@ _SECRET = "***"
 def command(file: Path | None, as_json: bool) -> None:
     """Check FILE and MAILSANDBOX_* variables, and print the configuration in force.
 
-    Without FILE: the defaults. What is wrong is named with file and key, and the exit code is 2. Passwords are not
-    shown.
+    Without FILE: the defaults. What is wrong is named with file and key, and the exit code is 2. What is printed can
+    be loaded again, but for passwords, which are not shown.
     """
     from mailsandbox.config import load
+    from mailsandbox.config.writing import tables
 
     path = file or (Path(name) if (name := os.environ.get("MAILSANDBOX_CONFIG")) else None)
-    values = plain(load(path, environ=os.environ))
+    values = tables(load(path, environ=os.environ))
     if as_json:
         say_json(values)
         return
-    say("\n".join(_lines(values)))
-
-
-def plain(value: object) -> Any:  # Any: JSON
-    """Typed values as JSON has them, passwords hidden."""
-    import dataclasses
-
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: _SECRET
-            if field.name == "password" and getattr(value, field.name)
-            else plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (frozenset, set)):
-        return sorted(plain(item) for item in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return str(value)
+    say("\n".join(_lines({key: value for key, value in values.items() if value})).strip())
 
 
 def _lines(values: Mapping[str, Any], path: str = "") -> Iterator[str]:  # Any: JSON
-    """TOML-like: values first, tables after them; lists of tables by name or number."""
-    tables = []
+    """TOML: values first, then the tables, those that are empty left out."""
+    tables = [(key, value) for key, value in values.items() if isinstance(value, dict)]
     for key, value in values.items():
-        shown = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
-        inner = f"{path}.{shown}" if path else shown
-        if isinstance(value, dict):
-            tables.append((inner, value))
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            tables.extend((f"{inner}.{item.get('name', at)}", item) for at, item in enumerate(value))
-        else:
-            yield f"{shown} = {_value(value)}"
-    for inner, table in tables:
-        yield ""
-        yield f"[{inner}]"
-        yield from _lines(table, inner)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                yield from ("", f"[[{_key(key, path)}]]", *_lines(item))
+        elif not isinstance(value, dict):
+            yield f"{_key(key)} = {_value(value)}"
+    for key, table in tables:
+        if any(not isinstance(value, dict) for value in table.values()):
+            yield from ("", f"[{_key(key, path)}]")
+        yield from _lines(table, _key(key, path))
+
+
+def _key(key: str, path: str = "") -> str:
+    shown = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
+    return f"{path}.{shown}" if path else shown
 
 
 def _value(value: object) -> str:
     import json
 
-    return "off" if value is None else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

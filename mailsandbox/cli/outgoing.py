@@ -188,8 +188,10 @@ def envelope_of(
 
 def bare_address(written: str) -> str:
     """The address of "local@domain" or "Name <local@domain>". Raises click.BadParameter."""
-    from mailsandbox.message.addresses import mailboxes
+    from mailsandbox.message.addresses import mailboxes, valid_path
 
+    if "<" not in written and ("@" in written or " " in written) and not valid_path(written):
+        raise click.BadParameter(f"{written!r} is not an address; write it as local@domain")
     found = mailboxes(written.encode("utf-8", "replace"))
     if len(found) != 1 or not found[0].local:
         raise click.BadParameter(f"{written!r} is not one address")

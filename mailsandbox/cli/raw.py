@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from mailsandbox.cli.daemon import daemon
-from mailsandbox.cli.options import daemon_options
+from mailsandbox.cli.options import daemon_options, json_option
+from mailsandbox.cli.printing import say_json
 from mailsandbox.cli.show import message_path
 
 
@@ -15,13 +16,23 @@ from mailsandbox.cli.show import message_path
 @click.option("--part", default="", metavar="NUMBER", help="Only this MIME part, decoded: 1, 1.2, ...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
 @daemon_options
-def command(message_id: str, part: str, output: Path | None, ready_file: Path | None, url: str | None) -> None:
-    """Write the message ID octet for octet: what POP3 and IMAP serve, trace fields included."""
+@json_option
+def command(
+    message_id: str, part: str, output: Path | None, ready_file: Path | None, url: str | None, as_json: bool
+) -> None:
+    """Write the message ID octet for octet: what POP3 and IMAP serve, trace fields included.
+
+    With --json: {"id", "octets", "base64"}.
+    """
+    import base64
     from urllib.parse import quote
 
     with daemon(ready_file, url) as found:
         below = f"/parts/{quote(part, safe='')}" if part else "/raw"
         octets = found.octets(message_path(message_id) + below)
+    if as_json:
+        say_json({"id": message_id, "octets": len(octets), "base64": base64.b64encode(octets).decode("ascii")})
+        return
     if output is None:
         sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()

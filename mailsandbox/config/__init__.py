@@ -8,6 +8,7 @@ be right. Knows what may be written, not what it does.
     values       sizes, periods, ports, addresses
     environment  MAILSANDBOX_* variables
     load         all of it to a SandboxSpec
+    writing      a SandboxSpec back to tables, for `mailsandbox config`
 """
 
 from mailsandbox.config.load import load, parse

@@ -99,7 +99,8 @@ def claim_data_directory(path: Path, stack: contextlib.AsyncExitStack) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = stack.enter_context((path / "lock").open("a+"))
     except OSError as error:
-        raise StartError(f"data directory {path}: cannot be made or written: {error.strerror or error}") from None
+        why = "it is not a directory" if path.exists() and not path.is_dir() else error.strerror or error
+        raise StartError(f"data directory {path}: cannot be made or written: {why}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

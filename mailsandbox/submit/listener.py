@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -108,7 +109,8 @@ class SmtpListener:
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
         except OSError as error:
             where = spec.socket or f"{spec.host}:{spec.port}"
-            raise StartError(f"{spec.service}: cannot listen on {where}: {error.strerror or error}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StartError(f"{spec.service}: cannot listen on {where}: {reason}") from error
 
     @property
     def connections(self) -> int:

@@ -153,3 +153,11 @@ def test_the_manifest_names_each_messages_file(tmp_path):
     with zipfile.ZipFile(written(tmp_path, "zip")) as archive:
         rows = json.loads(archive.read("manifest.json"))["messages"]
         assert all(row["file"] in archive.namelist() for row in rows)
+
+
+def test_an_export_of_every_account_as_maildirs_is_read_back_account_by_account(tmp_path):
+    for address in ("a@beta.test", "b@beta.test"):
+        for folder in ("cur", "new", "tmp"):
+            (tmp_path / address / folder).mkdir(parents=True)
+        (tmp_path / address / "cur" / "1:2,S").write_bytes(b"Subject: one\n\nhello\n")
+    assert [kept.account for kept in read_archive(tmp_path)] == ["a@beta.test", "b@beta.test"]

@@ -135,7 +135,7 @@ def test_the_effective_configuration_is_printed_without_passwords(run, tmp_path)
     ran = run("config", path, "--json")
     assert ran.code == 0
     assert ran.json["access"]["imap"] == 2143
-    assert ran.json["credentials"]["specs"]["bob@beta.test"] == {
+    assert ran.json["accounts"]["bob@beta.test"] == {
         "password": "***",
         "quota": 50_000_000,
         "personality": "",
@@ -156,3 +156,10 @@ def test_standards_are_chosen_by_words(run):
     assert {"RFC 9051", "RFC 2177"} <= {row["id"] for row in chosen}
     assert all("imap" in f"{row['title']} {row['packages']}".lower() for row in chosen)
     assert run("standards", "no such thing").code == 1
+
+
+@pytest.mark.parametrize("address", ["a b@@c", "@beta.test", "bob beta"])
+def test_an_address_that_is_none_is_wrong_use_and_is_quoted_as_it_was_typed(run, address):
+    ran = run("send", "--to", address, "--text", "x", "--server", "127.0.0.1:1")
+    assert ran.code == 2
+    assert repr(address) in ran.err

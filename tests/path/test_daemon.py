@@ -105,7 +105,7 @@ def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path):
     ("flags", "says"),
     [
         (["--data", "/proc/mailsandbox"], "data directory /proc/mailsandbox: cannot be made or written"),
-        (["--data", "/dev/null"], "data directory /dev/null: cannot be made or written: File exists"),
+        (["--data", "/dev/null"], "data directory /dev/null: cannot be made or written: it is not a directory"),
         (["--config", "/nonexistent.toml"], "/nonexistent.toml: cannot be read: No such file or directory"),
         (["--host", "mail.example.org"], "not an IP address"),
         (["--ready-file", "/proc/x/ready.json"], "ready file /proc/x/ready.json: cannot be written"),

@@ -7,6 +7,7 @@ Invariant: after `aclose` no connection, task or socket of this server is left; 
 
 import asyncio
 import logging
+import os
 from typing import Final
 
 from uvicorn.config import Config
@@ -77,7 +78,7 @@ class HttpServer:
         try:
             self._server = await loop.create_server(connection, self.host, self.port, backlog=BACKLOG)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(f"http: cannot listen on {self.host}:{self.port}: {reason}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -1,0 +1,124 @@
+"""A specification back to the tables of the configuration file: what is in force, in words that can be loaded again."""
+
+from mailsandbox.specs import SandboxSpec, SiteSpec
+from mailsandbox.store.retention import Limits
+
+Tables = dict[str, object]
+SECRET = "***"
+
+
+def tables(spec: SandboxSpec) -> Tables:
+    """By the names of the file; what is off or not set is left out; passwords are hidden."""
+    return {
+        "server": _given(host=spec.host, data=spec.data and str(spec.data), database=spec.database),
+        "clock": {"mode": "manual" if spec.manual_clock else "system"},
+        "accounts": _accounts(spec),
+        "sites": {site.name: _site(site) for site in spec.sites},
+        "relay": _relay(spec),
+        "routes": [
+            _given(
+                domain=route.domain,
+                host=route.host,
+                port=route.port,
+                lmtp=route.lmtp,
+                tls=route.tls,
+                implicit_tls=route.implicit_tls,
+                login=route.login and {"name": route.login.name, "password": SECRET},
+            )
+            for route in spec.routes
+        ],
+        "zone": {name: dict(records) for name, records in spec.zone.items()},
+        "access": _access(spec),
+        "store": _store(spec),
+        "tls": _given(certificate=str(spec.tls.certificate), key=str(spec.tls.key)) if spec.tls else {},
+    }
+
+
+def _given(**values: object) -> Tables:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _seconds(period: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if period >= size and period % size == 0:
+            return f"{int(period // size)}{unit}"
+    return f"{period:g}s"
+
+
+def _accounts(spec: SandboxSpec) -> Tables:
+    accounts: Tables = {"any": spec.credentials.any_account}
+    for address, account in spec.credentials.specs.items():
+        secret = SECRET if account.password is not None else None
+        accounts[address] = _given(password=secret, quota=account.quota, personality=account.personality)
+    return accounts
+
+
+def _site(site: SiteSpec) -> Tables:
+    return _given(
+        domain=site.domain,
+        accepts=site.accepts,
+        receive=site.receive,
+        emulate=site.emulate,
+        offers=list(site.offers),
+        submission_offers=list(site.submission_offers),
+        smtp=site.smtp,
+        submission=site.submission,
+        submissions=site.submissions,
+        lmtp=site.lmtp,
+        auth=site.auth,
+        greylist=None if site.greylist is None else _seconds(site.greylist),
+        trusted_peers=list(site.trusted_peers),
+        proxy_peers=list(site.proxy_peers),
+        max_recipients=site.max_recipients,
+        max_connections=site.max_connections,
+    )
+
+
+def _relay(spec: SandboxSpec) -> Tables:
+    relay, retry = spec.relay, spec.relay.retry
+    return {
+        "tls": relay.tls,
+        "allow": list(relay.allow),
+        "concurrency": relay.concurrency,
+        "break_signatures": relay.break_signatures,
+        "unlabelled": relay.unlabelled,
+        "default_route": relay.default_route,
+        "retry": {
+            "first": _seconds(retry.first),
+            "factor": retry.factor,
+            "jitter": retry.jitter,
+            "limit": _seconds(retry.limit),
+            "lifetime": _seconds(retry.lifetime),
+            "warn": _seconds(retry.warn),
+        },
+    }
+
+
+def _access(spec: SandboxSpec) -> Tables:
+    access = spec.access
+    return _given(
+        pop3=access.pop3,
+        pop3s=access.pop3s,
+        imap=access.imap,
+        imaps=access.imaps,
+        http=access.http,
+        hosts=sorted(access.hosts),
+        capabilities_off=sorted(access.capabilities_off),
+        pop3_delete=access.pop3_delete,
+        append_limit=access.append_limit,
+    )
+
+
+def _store(spec: SandboxSpec) -> Tables:
+    def limits(which: str, of: Limits) -> Tables:
+        age = None if of.age is None else _seconds(of.age)
+        return _given(**{f"{which}_messages": of.messages, f"{which}_age": age, f"{which}_octets": of.octets})
+
+    kept = spec.retention
+    return {
+        **limits("max", kept.each),
+        **limits("total", kept.total),
+        "changes_kept": kept.changes,
+        "changes_age": _seconds(kept.changes_age),
+        "journeys_age": _seconds(kept.journey_age),
+    }
