@@ -143,7 +143,7 @@ def _accounts(tables: dict[str, Any], source: Source) -> Credentials:  # Any: pa
             raise source.error(("accounts", login), 'an account is named by its address: "bob@beta.test" = {}')
         table = convert(source, ("accounts", login), tables, AccountTable)
         quota = size(source, ("accounts", login, "quota"), table.quota)
-        specs[canonical(login)] = AccountSpec(table.password, quota, table.personality)
+        specs[canonical(login)] = AccountSpec(table.password, quota, table.personality.lower())
     return Credentials(any_account=any_account, specs=specs)
 
 

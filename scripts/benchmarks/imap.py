@@ -95,7 +95,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (  # name, command timed, command t
     ("STORE +FLAGS.SILENT on all", "STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
     ("STORE +FLAGS on all", "STORE 1:* +FLAGS (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
     ("SORT DATE", "SORT (DATE) UTF-8 ALL", ""),
-    ("THREAD REFERENCES", "THREAD REFERENCES UTF-8 ALL", ""),
+    ("THREAD, repeated", "THREAD REFERENCES UTF-8 ALL", ""),
     ("NOOP", "NOOP", ""),
 )
 
