@@ -202,7 +202,7 @@ def count(daemon: Daemon, sent: Sent, queued: list[str], table: Table) -> None:
     for number, times in copies.items():
         if times > 1:
             journey = json.loads(daemon.get(f"/v1/messages/{ids[number]}/journey"))
-            marked = any(attempt["possible_duplicate"] for attempt in journey["attempts"])
+            marked = any(attempt["possible_duplicate"] for hop in journey["hops"] for attempt in hop["attempts"])
             table.duplicates_marked += marked
             table.duplicates_unmarked += not marked
 
