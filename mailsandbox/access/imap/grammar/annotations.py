@@ -1,8 +1,9 @@
 """METADATA (RFC 5464) and QUOTA (RFC 9208). Pure."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
@@ -11,8 +12,7 @@ _ENTRY: Final = re.compile(r"/(?:shared|private)(?:/[^/*%\x00-\x1f\x7f-\U0010fff
 MAX_ENTRY: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class GetMetadata:
+class GetMetadata(Struct, frozen=True):
     """`depth`: 0, 1 or -1 for infinity; `max_size` in octets. `mailbox` "": the server's own entries."""
 
     mailbox: str
@@ -21,21 +21,18 @@ class GetMetadata:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SetMetadata:
+class SetMetadata(Struct, frozen=True):
     """None removes an entry."""
 
     mailbox: str
     entries: tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GetQuota:
+class GetQuota(Struct, frozen=True):
     root: str
 
 
-@dataclass(frozen=True, slots=True)
-class GetQuotaRoot:
+class GetQuotaRoot(Struct, frozen=True):
     mailbox: str
 
 

@@ -6,6 +6,8 @@ RFC 9051 §6.3.12, RFC 3502, RFC 4469, RFC 3516 §4.4, RFC 6855 §4, RFC 8508.
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 from mailsandbox.access.imap.dates import parse_date_time
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
@@ -20,15 +22,13 @@ class TextPart:
     octets: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPart:
+class UrlPart(Struct, frozen=True):
     """An IMAP URL of a CATENATE (RFC 5092)."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class AppendMessage:
+class AppendMessage(Struct, frozen=True):
     """One message: `parts` is one TextPart unless CATENATE was used."""
 
     flags: tuple[str, ...]
@@ -37,14 +37,12 @@ class AppendMessage:
     catenate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     mailbox: str
     messages: tuple[AppendMessage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(Struct, frozen=True):
     """RFC 8508 §3."""
 
     uid: bool

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 from mailsandbox.access.imap.grammar.scanner import ATOM, Scanner
 from mailsandbox.access.imap.responses import GrammarError
 
@@ -14,40 +16,31 @@ MAX_ID_PAIRS: Final = 30  # RFC 2971 §3.3
 MAX_ID_VALUE: Final = 1_024  # octets, RFC 2971 §3.3; the field itself 30
 
 
-@dataclass(frozen=True, slots=True)
-class Capability: ...
+class Capability(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Noop: ...
+class Noop(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Logout: ...
+class Logout(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class StartTls: ...
+class StartTls(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Idle: ...
+class Idle(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace: ...
+class Namespace(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Check: ...
+class Check(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Close: ...
+class Close(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unselect: ...
+class Unselect(Struct, frozen=True): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +59,19 @@ class Authenticate:
     initial: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Id:
+class Id(Struct, frozen=True):
     """RFC 2971 §3.1. None for NIL."""
 
     fields: tuple[tuple[str, str | None], ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Enable:
+class Enable(Struct, frozen=True):
     """RFC 5161 §3.1."""
 
     capabilities: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Compress:
+class Compress(Struct, frozen=True):
     """RFC 4978 §3."""
 
     mechanism: str

@@ -5,9 +5,10 @@ PREVIEW RFC 8970; EMAILID and THREADID RFC 8474; SAVEDATE RFC 8514.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.framing import CommandOctets
 from mailsandbox.access.imap.grammar.scanner import MAX_UINT63, Scanner
@@ -40,15 +41,13 @@ _FAST: Final = ("FLAGS", "INTERNALDATE", "RFC822.SIZE")
 _MACROS: Final = {"FAST": _FAST, "ALL": (*_FAST, "ENVELOPE"), "FULL": (*_FAST, "ENVELOPE", "BODY")}
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(Struct, frozen=True):
     """An attribute that is only a name; BODY without a section is one."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """BODY[section]<partial>, or RFC822, RFC822.HEADER, RFC822.TEXT under `label`.
 
     `part` is "1.2" or ""; `text` is "", HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or MIME.
@@ -62,8 +61,7 @@ class Body:
     partial: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """BINARY[part]<partial> (RFC 3516 §4.2)."""
 
     part: str
@@ -71,8 +69,7 @@ class Binary:
     partial: tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class BinarySize:
+class BinarySize(Struct, frozen=True):
     """BINARY.SIZE[part]."""
 
     part: str
@@ -81,8 +78,7 @@ class BinarySize:
 Attribute = Plain | Body | Binary | BinarySize
 
 
-@dataclass(frozen=True, slots=True)
-class PartialRange:
+class PartialRange(Struct, frozen=True):
     """RFC 9394 §3: from the beginning, or (both negative) from the end; `first` <= `last` in absolute value."""
 
     first: int
@@ -101,8 +97,7 @@ class PartialRange:
         return numbers[max(count + self.last, 0) : max(count + self.first + 1, 0)]
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """One FETCH. `attributes` in the order asked for, without repetitions."""
 
     uid: bool

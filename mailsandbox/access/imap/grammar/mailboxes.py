@@ -1,7 +1,8 @@
 """Commands on mailboxes: SELECT, CREATE, LIST, STATUS and their kin. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
@@ -31,8 +32,7 @@ SPECIAL_USES: Final = {
 }  # RFC 6154 §2, RFC 8457 §3
 
 
-@dataclass(frozen=True, slots=True)
-class Resync:
+class Resync(Struct, frozen=True):
     """RFC 7162 §3.2.5: what the client knows of the mailbox."""
 
     uid_validity: int
@@ -42,8 +42,7 @@ class Resync:
     known_sequence_uids: SequenceSet | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(Struct, frozen=True):
     """SELECT or EXAMINE (RFC 9051 §6.3.2, §6.3.3)."""
 
     mailbox: str
@@ -52,8 +51,7 @@ class Select:
     resync: Resync | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True):
     """RFC 9051 §6.3.4; USE by RFC 6154 §3. `hierarchy_only`: the name ended with the separator."""
 
     mailbox: str
@@ -61,42 +59,35 @@ class Create:
     hierarchy_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     mailbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Struct, frozen=True):
     source: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Struct, frozen=True):
     mailbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class Unsubscribe(Struct, frozen=True):
     mailbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class StatusItems:
+class StatusItems(Struct, frozen=True):
     """RFC 9051 §6.3.11 status-att."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     mailbox: str
     items: StatusItems
 
 
-@dataclass(frozen=True, slots=True)
-class ListReturn:
+class ListReturn(Struct, frozen=True):
     """RFC 5258 §3.2; STATUS by RFC 5819, SPECIAL-USE by RFC 6154, METADATA by RFC 9590, MYRIGHTS is not offered."""
 
     subscribed: bool = False
@@ -106,8 +97,7 @@ class ListReturn:
     metadata: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(Struct, frozen=True):
     """RFC 9051 §6.3.9. `extended`: any of the forms of RFC 5258 was used."""
 
     reference: str
@@ -117,8 +107,7 @@ class List:
     extended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lsub:
+class Lsub(Struct, frozen=True):
     """RFC 3501 §6.3.9."""
 
     reference: str

@@ -1,14 +1,13 @@
 """STORE, COPY, MOVE, EXPUNGE and their UID forms. Pure."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
 from mailsandbox.access.imap.sets import SequenceSet
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """RFC 9051 §6.4.6; UNCHANGEDSINCE RFC 7162 §3.1.3. `action` is "", "+" or "-"."""
 
     uid: bool
@@ -19,8 +18,7 @@ class Store:
     unchanged_since: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """RFC 9051 §6.4.7."""
 
     uid: bool
@@ -28,8 +26,7 @@ class Copy:
     mailbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """RFC 9051 §6.4.8."""
 
     uid: bool
@@ -37,8 +34,7 @@ class Move:
     mailbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expunge:
+class Expunge(Struct, frozen=True):
     """RFC 9051 §6.4.3; with `set` UID EXPUNGE (§6.4.9)."""
 
     set: SequenceSet | None = None

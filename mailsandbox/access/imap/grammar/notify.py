@@ -1,7 +1,8 @@
 """NOTIFY (RFC 5465). Pure."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.grammar.fetch import Attribute, attributes
 from mailsandbox.access.imap.grammar.scanner import Scanner
@@ -25,8 +26,7 @@ MAILBOX_EVENTS: Final = frozenset(EVENTS.values()) - MESSAGE_EVENTS
 SCOPES: Final = frozenset({"SELECTED", "SELECTED-DELAYED", "INBOXES", "PERSONAL", "SUBSCRIBED", "SUBTREE", "MAILBOXES"})
 
 
-@dataclass(frozen=True, slots=True)
-class EventGroup:
+class EventGroup(Struct, frozen=True):
     """Which mailboxes, and which events of theirs. `attributes`: what to FETCH of new messages."""
 
     scope: str
@@ -35,8 +35,7 @@ class EventGroup:
     attributes: tuple[Attribute, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(Struct, frozen=True):
     """RFC 5465 §3: no groups is NOTIFY NONE. `status`: STATUS responses for all mailboxes come first."""
 
     groups: tuple[EventGroup, ...]

@@ -5,9 +5,10 @@ RFC 9051 §6.4.4, RFC 4731, 5182, 5256, 5267, 9394 (results), 5032 (WITHIN), 716
 
 import codecs
 import re
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.dates import parse_date
 from mailsandbox.access.imap.grammar.fetch import PartialRange, partial_range
@@ -43,53 +44,44 @@ class BadCharset(GrammarError):
     """RFC 9051 §6.4.4: the charset is not known; NO [BADCHARSET], not BAD."""
 
 
-@dataclass(frozen=True, slots=True)
-class All: ...
+class All(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     keys: tuple["Key", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     left: "Key"
     right: "Key"
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     key: "Key"
 
 
-@dataclass(frozen=True, slots=True)
-class HasFlag:
+class HasFlag(Struct, frozen=True):
     """A system flag or keyword."""
 
     flag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recent: ...
+class Recent(Struct, frozen=True): ...
 
 
-@dataclass(frozen=True, slots=True)
-class InSet:
+class InSet(Struct, frozen=True):
     set: SequenceSet
     uid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(Struct, frozen=True):
     """LARGER or SMALLER than `octets`."""
 
     larger: bool
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
+class Dated(Struct, frozen=True):
     """`kind`: internal, sent, saved; `relation`: before, on, since."""
 
     kind: str
@@ -97,16 +89,14 @@ class Dated:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(Struct, frozen=True):
     """OLDER or YOUNGER than `seconds` (RFC 5032)."""
 
     younger: bool
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """`scope`: bcc, body, cc, from, subject, text, to; or header with `field`."""
 
     scope: str
@@ -114,23 +104,20 @@ class Text:
     field: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SinceModSeq:
+class SinceModSeq(Struct, frozen=True):
     """RFC 7162 §3.1.5."""
 
     mod_seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectId:
+class ObjectId(Struct, frozen=True):
     """EMAILID or THREADID (RFC 8474 §6)."""
 
     thread: bool
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SaveDateSupported: ...
+class SaveDateSupported(Struct, frozen=True): ...
 
 
 Key = (
@@ -151,8 +138,7 @@ Key = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Returns:
+class Returns(Struct, frozen=True):
     """RFC 4731 §3.1 result options, as given; RFC 5267 §4.4 and RFC 9394 PARTIAL."""
 
     options: frozenset[str]
@@ -170,15 +156,13 @@ class Returns:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     uid: bool
     key: Key
     returns: Returns | None = None  # None: the old SEARCH response
 
 
-@dataclass(frozen=True, slots=True)
-class Sort:
+class Sort(Struct, frozen=True):
     """RFC 5256; criteria as (key, reverse)."""
 
     uid: bool
@@ -187,15 +171,13 @@ class Sort:
     returns: Returns | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(Struct, frozen=True):
     uid: bool
     algorithm: str
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class CancelUpdate:
+class CancelUpdate(Struct, frozen=True):
     """RFC 5267 §4.3.4."""
 
     tags: tuple[bytes, ...]
