@@ -17,6 +17,12 @@ find_python() {
 }
 
 make_venv() {
+    install_into_venv "$@" || return 1
+    # An editable install is not compiled, and with PYTHONDONTWRITEBYTECODE never would be: 200 ms of each start.
+    .venv/bin/python -m compileall -q mailsandbox || true  # a read-only checkout works all the same
+}
+
+install_into_venv() {
     local extras="${1:-}" python stamp=.venv/.made
     local wanted
     wanted="$extras $(sha256sum pyproject.toml)"
