@@ -7,6 +7,8 @@
     added               BDAT (RFC 3030), LHLO (RFC 2033), ETRN (RFC 1985), XCLIENT, enhanced codes on every reply
 
 Invariant: each command gives exactly one reply, or begins to read data that will get one. `connection` does the I/O.
+MAIL, RCPT, DATA and BDAT never wait, so they are plain methods, which the connection calls without a coroutine; their
+`smtp_` methods are there for aiosmtpd, which finds commands and their syntax by such names.
 """
 # ruff: noqa: N802  # aiosmtpd finds commands by such names
 
@@ -22,6 +24,11 @@ from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Conversation, Hang, TakeChunk, TakeData
 from mailsandbox.submit.model import Authentication, Kind, ListenerSpec
 from mailsandbox.submit.transaction import Client, Transaction
+
+PROMPT: Final = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "BDAT": "bdat"}  # commands that never wait
+
+_HELLO_FIRST: Final = reply(503, "5.5.1", "Error: send EHLO first")
+_LOGIN_FIRST: Final = reply(530, "5.7.0", "Authentication required")
 
 _STATUS: Final = re.compile(r"(\d{3})[ -]?(?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)\Z", re.DOTALL)
 
@@ -96,10 +103,6 @@ class SmtpCommands(SMTP, abc.ABC):
     @abc.abstractmethod
     def identify(self) -> None:
         """The client's address, name or login changed: note it."""
-
-    @abc.abstractmethod
-    async def deliver(self, transaction: Transaction) -> Reply:
-        """Judge a message that is here and hand it over; what the client is told."""
 
     @abc.abstractmethod
     def finish(self, outcome: str) -> None:
@@ -251,43 +254,64 @@ class SmtpCommands(SMTP, abc.ABC):
 
     # -- the transaction ---------------------------------------------------------------------------------------------
 
-    @syntax("MAIL FROM:<reverse-path>", extended=" [SP parameters]")
-    async def smtp_MAIL(self, arg: str | None) -> None:
+    def _too_early(self) -> bool:
+        """aiosmtpd's check_helo_needed and check_auth_needed in one; says so where it is."""
+        if not self.session.host_name:
+            self.say(_HELLO_FIRST)
+        elif self._auth_required and not self.session.authenticated:
+            self.say(_LOGIN_FIRST)
+        else:
+            return False
+        return True
+
+    def mail(self, argument: str) -> None:
         """RFC 5321 §4.1.1.2."""
-        if await self.check_helo_needed("EHLO") or await self.check_auth_needed("MAIL"):
+        if self._too_early():
             return
-        answer = self.conversation.mail(arg or "")
+        answer = self.conversation.mail(argument)
         if isinstance(answer, Hang):
             self.hang(answer)
         else:
             self.say(answer)
 
-    @syntax("RCPT TO:<forward-path>", extended=" [SP parameters]")
-    async def smtp_RCPT(self, arg: str | None) -> None:
+    def rcpt(self, argument: str) -> None:
         """RFC 5321 §4.1.1.3."""
-        if await self.check_helo_needed("EHLO") or await self.check_auth_needed("RCPT"):
-            return
-        self.say(self.conversation.rcpt(arg or ""))
+        if not self._too_early():
+            self.say(self.conversation.rcpt(argument))
 
-    @syntax("DATA")
-    async def smtp_DATA(self, arg: str) -> None:
+    def data(self, argument: str) -> None:
         """RFC 5321 §4.1.1.4."""
-        if await self.check_helo_needed("EHLO") or await self.check_auth_needed("DATA"):
+        if self._too_early():
             return
-        answer = self.conversation.data(arg or "")
+        answer = self.conversation.data(argument)
         if isinstance(answer, TakeData):
             self.take_data()
         else:
             self.say(answer)
 
-    @syntax("BDAT octets", extended=" [LAST]")
-    async def smtp_BDAT(self, arg: str) -> None:
+    def bdat(self, argument: str) -> None:
         """RFC 3030 §2."""
-        answer = self.conversation.bdat(arg or "")
+        answer = self.conversation.bdat(argument)
         if isinstance(answer, Hang):
             self.hang(answer)
         else:
             self.take_chunk(answer)
+
+    @syntax("MAIL FROM:<reverse-path>", extended=" [SP parameters]")
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        self.mail(arg or "")
+
+    @syntax("RCPT TO:<forward-path>", extended=" [SP parameters]")
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        self.rcpt(arg or "")
+
+    @syntax("DATA")
+    async def smtp_DATA(self, arg: str | None) -> None:
+        self.data(arg or "")
+
+    @syntax("BDAT octets", extended=" [LAST]")
+    async def smtp_BDAT(self, arg: str | None) -> None:
+        self.bdat(arg or "")
 
     # -- questions ---------------------------------------------------------------------------------------------------
 

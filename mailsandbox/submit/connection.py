@@ -11,8 +11,7 @@ the session's record, so that refused and broken-off sessions are remembered as 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiosmtpd.proxy_protocol import get_proxy
 from aiosmtpd.smtp import ALLOWED_BEFORE_STARTTLS, SMTP, TLSSetupException
@@ -52,6 +51,7 @@ class SmtpConnection(SmtpReceiving):
         super().__init__(shared)
         self._calls: Counter[str] = Counter()
         self._unknown = 0
+        self._running = False  # lines are being answered further up the stack
 
     # -- asyncio -----------------------------------------------------------------------------------------------------
 
@@ -221,12 +221,16 @@ class SmtpConnection(SmtpReceiving):
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        """Answer the lines that are here."""
+        """Answer the lines that are here. A command that is done at once calls this again: the loop goes on then."""
+        if self._running:
+            return
+        self._running = True
         while self._input and not self._stopped_writing:
             if self._reading is Reading.OVERLONG:
                 self._skip_overlong()
             elif self._reading is not Reading.COMMAND or not self._next_line():
                 break
+        self._running = False
         self._flush()
         if self._eof and self._reading is Reading.COMMAND and not self._stopped_writing:
             self._end("")
@@ -271,17 +275,16 @@ class SmtpConnection(SmtpReceiving):
             else:
                 self.say(refusal)
             return
-        method = self._shared.methods[verb]
-        # RFC 5321 §4.1.1: trailing white space is tolerated.
-        command = method(self, argument.strip(" \t") or None)
-        if self._faults:
-            stage = _STAGES.get(verb, verb.lower())
-            account = text.partition("<")[2].partition(">")[0]
-            action = self._faults.match("smtp", site=self.spec.site, stage=stage, account=account, text=text)
-            if action is not None:
-                command.close()
-                command = self._faulty(action, verb, argument, lambda: method(self, argument.strip(" \t") or None))
-        self._step(command)
+        argument = argument.strip(" \t")  # RFC 5321 §4.1.1: trailing white space is tolerated
+        if self._faults and (action := self._fault(verb, text)) is not None:
+            self._step(self._faulty(action, verb, argument))
+        elif (prompt := self._shared.prompt.get(verb)) is not None:
+            try:
+                prompt(self, argument)
+            except Exception as error:
+                self._failed(error)
+        else:
+            self._step(self._shared.methods[verb](self, argument or None))
 
     def _line_refused(self, line: bytes, text: str, verb: str) -> Reply | Hang | None:
         """The checks on every line, in aiosmtpd's order where it has them."""
@@ -321,14 +324,17 @@ class SmtpConnection(SmtpReceiving):
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
-    async def _faulty(
-        self, action: Action, verb: str, argument: str, command: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:  # Any: see _step
+    def _fault(self, verb: str, text: str) -> Action | None:
+        stage = _STAGES.get(verb, verb.lower())
+        account = text.partition("<")[2].partition(">")[0]
+        return self._faults.match("smtp", site=self.spec.site, stage=stage, account=account, text=text)
+
+    async def _faulty(self, action: Action, verb: str, argument: str) -> None:
         """A command for which a fault is scripted."""
         if verb == "BDAT" and isinstance(action, Respond):
             # Its octets come all the same.
             self._record.note(f"fault: {action}")
-            answer = self.conversation.bdat(argument.strip())
+            answer = self.conversation.bdat(argument)
             if isinstance(answer, TakeChunk):
                 said = reply(action.code, action.enhanced, action.text)
                 self.take_chunk(TakeChunk(answer.octets, answer.last, said))
@@ -337,7 +343,7 @@ class SmtpConnection(SmtpReceiving):
         elif await self._suffer(action):
             if self._reading is Reading.WAITING:
                 self._reading = Reading.COMMAND
-            await command()
+            await self._shared.methods[verb](self, argument or None)
 
 
 def _shown(text: str, verb: str) -> str:

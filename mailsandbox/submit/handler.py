@@ -1,4 +1,4 @@
-"""What aiosmtpd asks its event handler: the hooks of EHLO, VRFY, DATA and of errors, and the AUTH mechanisms.
+"""What aiosmtpd asks its event handler: the hooks of EHLO, VRFY and of errors, and the AUTH mechanisms.
 
 One for each listener; what belongs to a session is in the server, session and envelope it is called with.
 """
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from aiosmtpd.smtp import MISSING, AuthResult, LoginPassword
 
 from mailsandbox.sasl import Challenge, Failure, Success, exchange
-from mailsandbox.smtp.replies import Reply
 from mailsandbox.store.credentials import Credentials
 from mailsandbox.submit.transaction import Client, Transaction
 
@@ -40,10 +39,6 @@ class Handler:
     async def handle_VRFY(self, server: "SmtpCommands", session: Client, envelope: Transaction, address: str) -> str:
         """RFC 5321 §3.5.3: 252 says nothing about who is there, and that mail will be taken."""
         return "252 2.0.0 Cannot VRFY, but will take mail for it and try to deliver it (RFC 5321 §3.5.3)"
-
-    async def handle_DATA(self, server: "SmtpCommands", session: Client, envelope: Transaction) -> Reply:
-        """The message in `envelope.content`, complete."""
-        return await server.deliver(envelope)
 
     async def handle_exception(self, error: Exception) -> str:
         """A failure of ours: the client may try again, the log has the rest."""

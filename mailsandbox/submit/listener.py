@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mailsandbox.errors import StartError
 from mailsandbox.smtp.replies import Reply, reply
+from mailsandbox.submit.commands import PROMPT
 from mailsandbox.submit.connection import SmtpConnection
 from mailsandbox.submit.conversation import Conversation
 from mailsandbox.submit.gate import Gate
@@ -44,6 +45,7 @@ class Shared:
         self.methods = {
             verb: getattr(SmtpConnection, method.__name__) for verb, method in self.prototype._smtp_methods.items()
         }
+        self.prompt = {verb: getattr(SmtpConnection, name) for verb, name in PROMPT.items()}
 
     def converse(self, client: Client) -> Conversation:
         """A new session's state."""

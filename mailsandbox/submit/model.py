@@ -134,7 +134,8 @@ class Incoming:
 @dataclass(slots=True)
 class SubmitContext:
     """What the listeners of a site share. `accept` returns when the message is durable, or raises StoreError or
-    QueueError, which the client sees as 452 4.3.1; its reply goes to the client.
+    QueueError, which the client sees as 452 4.3.1; its reply goes to the client. It is begun where the last octet is
+    read and becomes a task only when it waits: before that there is no current task, as asyncio.timeout() needs one.
     """
 
     accept: Callable[[Incoming], Awaitable[Reply]]

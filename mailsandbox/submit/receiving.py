@@ -1,20 +1,18 @@
 """Message data of one SMTP session: read by DATA or BDAT, spooled, judged, handed over, answered.
 
-    DataReader or BDAT count ──▶ Spool ──▶ aiosmtpd's hook for DATA (`deliver`): Gate ──▶ context.accept ──▶ 250
+    DataReader or BDAT count ──▶ Spool ──▶ Gate ──▶ context.accept ──▶ 250
 
 Commit point: `context.accept` has returned. Before it nothing lasts; after it the message is the site's, even where
 the client is gone and never sees the 250 (RFC 5321 §6.1).
 """
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.faults import Respond
 from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.commands import reply_of
 from mailsandbox.submit.conversation import Hang, TakeChunk
-from mailsandbox.submit.eager import within_task
 from mailsandbox.submit.gate import add_transcript
 from mailsandbox.submit.model import Incoming, Kind
 from mailsandbox.submit.spool import Spool
@@ -104,7 +102,7 @@ class SmtpReceiving(SmtpWire):
             self._proceed(reply(250, "2.0.0", f"{chunk.octets} octets received"))
 
     def _end_of_message(self) -> None:
-        """Everything is here. aiosmtpd's hook for DATA gets it, as `envelope.content`."""
+        """Everything is here."""
         self._reading = Reading.WAITING
         spool, self._spool = self._spool, None
         assert spool is not None
@@ -112,7 +110,13 @@ class SmtpReceiving(SmtpWire):
 
     async def _conclude(self, spool: Spool) -> None:
         transaction = self.envelope
-        answer = await self._examine(spool, transaction)
+        try:
+            answer = await self._examine(spool, transaction)
+        except Exception as error:
+            answer = self._local_error(error)
+        finally:
+            spool.discard()
+        # RFC 5321 §4.1.1.4: the end of data ends the transaction, whatever became of it.
         self._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         if answer is None:  # broken off by a fault
             return
@@ -130,7 +134,6 @@ class SmtpReceiving(SmtpWire):
     async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | None:
         size = spool.size
         if spool.too_large:
-            spool.discard()
             return self._too_large(size)
         if self._faults:
             account = ",".join(transaction.rcpt_tos)
@@ -144,17 +147,14 @@ class SmtpReceiving(SmtpWire):
         if not memory.try_grant(size):
             await memory.grant(size)
         try:
-            transaction.content = transaction.original_content = spool.whole()
-            status: Reply | str = await self._call_handler_hook("DATA")
-            return status if isinstance(status, Reply) else reply_of(status)
+            outcome = self._judge(spool.whole(), transaction)
+            return outcome if isinstance(outcome, Reply) else await self._hand_over(outcome)
         finally:
-            transaction.content = transaction.original_content = None
             memory.give_back(size)
 
-    async def deliver(self, transaction: Transaction) -> Reply:
-        """Judge a message that is here and hand it over; what the client is told."""
+    def _judge(self, octets: bytes, transaction: Transaction) -> Incoming | Reply:
+        """The message as it may be handed over, or the refusal."""
         gate = self._shared.gate
-        octets = cast(bytes, transaction.content)  # never decoded, as aiosmtpd could
         outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers)
         for finding in findings:
             self._record.finding(finding)
@@ -170,10 +170,9 @@ class SmtpReceiving(SmtpWire):
             now=self._context.clock.now(),
         )
         add_transcript(incoming, self._record.since(self._mark))
-        return await self._hand_over(incoming)
+        return incoming
 
     async def _hand_over(self, incoming: Incoming) -> Reply:
-        await within_task()
         try:
             with self._context.clock.working():
                 return await self._context.accept(incoming)

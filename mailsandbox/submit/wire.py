@@ -126,12 +126,16 @@ class SmtpWire(SmtpCommands):
     def _failed(self, error: Exception) -> None:
         if isinstance(error, TLSSetupException):
             self._tls_failed(error)
-            return
-        handled = self.handle_exception(error)
+        else:
+            self.say(self._local_error(error))
+
+    def _local_error(self, error: Exception) -> Reply:
+        """What the client is told of a failure of ours: aiosmtpd's hook says it, and does not wait."""
         try:
-            handled.send(None)
+            self.handle_exception(error).send(None)
         except StopIteration as done:
-            self.say(reply_of(done.value))
+            return reply_of(done.value)
+        raise AssertionError("handle_exception() waits")
 
     def _tls_failed(self, error: TLSSetupException) -> None:
         cause = error.__cause__

@@ -338,6 +338,27 @@ async def test_a_bug_of_ours_is_answered_451_and_logged(serve, caplog):
     assert await wire.ask("NOOP") == "250 2.0.0 OK\r\n"
 
 
+@pytest.mark.rfc(5321, "4.1.1.4")
+async def test_a_bug_of_ours_at_the_end_of_data_ends_the_transaction_too(serve, caplog):
+    async def accept(_incoming):
+        raise ZeroDivisionError
+
+    service = await serve(context={"accept": accept})
+    wire = await Wire.connect(service)
+    assert (await wire.send()).startswith("451 4.3.0 ")
+    assert (await wire.ask("MAIL FROM:<alice@alpha.test>")).startswith("250 ")
+
+
+async def test_a_bug_of_ours_before_the_store_is_asked_is_answered_too(serve, caplog):
+    def new_id():
+        raise ZeroDivisionError
+
+    service = await serve(context={"new_id": new_id})
+    wire = await Wire.connect(service)
+    assert (await wire.send()).startswith("451 4.3.0 ")
+    assert (await wire.ask("MAIL FROM:<alice@alpha.test>")).startswith("250 ")
+
+
 async def test_a_message_that_is_being_stored_is_stored_though_the_client_hangs_up(serve):
     begun, go_on, stored = asyncio.Event(), asyncio.Event(), []
 
@@ -438,6 +459,14 @@ async def test_a_scripted_reply_at_the_end_of_data_drops_the_message(serve):
     assert await wire.send() == "554 5.7.1 no\r\n"
     assert service.accepted == []
     assert (await wire.send()).startswith("250 ")
+
+
+async def test_a_message_that_a_fault_refuses_leaves_nothing_in_memory(serve):
+    service = await serve()
+    service.context.faults.add(Fault(Respond(554, "no", "5.7.1"), stage="message", times=1))
+    wire = await Wire.connect(service)
+    assert (await wire.send()).startswith("554 ")
+    assert service.context.memory.held == 0
 
 
 async def test_a_scripted_reply_to_bdat_leaves_the_session_in_step(serve):
@@ -555,6 +584,20 @@ async def test_a_thousand_pipelined_commands_get_a_thousand_replies_in_order(ser
     for _ in range(500):
         assert (await wire.answer()).startswith("250")
         assert (await wire.answer()).startswith("252")
+
+
+@pytest.mark.rfc(3030, "2")
+@pytest.mark.parametrize("unit", [b"BDAT 1\r\nx", b"BDAT 1 LAST\r\nx", b"BDAT 0\r\n"])
+async def test_a_thousand_chunks_in_one_segment_get_a_thousand_replies(serve, unit):
+    service = await serve(limits=Limits(errors=5_000))
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    await wire.ask("MAIL FROM:<a@alpha.test>")
+    await wire.ask("RCPT TO:<b@beta.test>")
+    wire.writer.write(unit * 1_000 + b"NOOP\r\n")
+    codes = [(await wire.answer())[:3] for _ in range(1_000)]
+    assert codes == (["250"] + ["503"] * 999 if b"LAST" in unit else ["250"] * 1_000)
+    assert (await wire.answer()).startswith("250 2.0.0 OK")
 
 
 async def test_messages_in_the_making_go_to_disk_beyond_the_bound_and_come_out_whole(serve):
