@@ -4,12 +4,9 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import pwd
 import random
 import re
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
@@ -22,7 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-USER, PASSWORD, BOX = "bench@beta.test", "secret", "bench"
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from private_dovecot import PASSWORD, installed, private_dovecot
+
+USER, BOX = "bench@beta.test", "bench"
 LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 WORDS = [
     "lorem",
@@ -41,43 +41,6 @@ WORDS = [
     "ut",
     "labore",
 ]
-
-DOVECOT = """
-base_dir = {root}/run
-state_dir = {root}/state
-log_path = {root}/log
-protocols = imap
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_max_userip_connections = 100
-mail_location = sdbox:{root}/mail
-passdb {{
-  driver = static
-  args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={mail_uid} gid={mail_gid} home={root}/mail
-}}
-service anvil {{
-  chroot =
-}}
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-"""
 
 COMMANDS: tuple[tuple[str, str, str], ...] = (  # name, command timed, command that undoes it
     ("SELECT", f"SELECT {BOX}", ""),
@@ -286,37 +249,6 @@ def ours(root: Path) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-@contextlib.contextmanager
-def dovecot(root: Path) -> Iterator[int]:
-    """Port of a private dovecot-imapd; its data lies below `root`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mail = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-    user = "dovecot" if os.getuid() == 0 else mail.pw_name
-    (root / "mail").mkdir()
-    os.chmod(root, 0o755)  # its processes run as other users
-    if os.getuid() == 0:
-        os.chown(root / "mail", mail.pw_uid, mail.pw_gid)
-    group = "dovecot" if os.getuid() == 0 else str(mail.pw_gid)
-    config = root / "dovecot.conf"
-    config.write_text(
-        DOVECOT.format(
-            root=root, user=user, group=group, password=PASSWORD, port=port, mail_uid=mail.pw_uid, mail_gid=mail.pw_gid
-        )
-    )
-    with subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(config)], stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(100):
-                with contextlib.suppress(OSError):
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench imap", description=__doc__)
     parser.add_argument("--messages", type=int, default=10_000)
@@ -329,9 +261,9 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory, ours(Path(directory)) as (port, pid):
         results["mailsandbox"] = asyncio.run(crowd(port, pid, options.connections)) if options.connections else {}
         results["mailsandbox"] |= measure(port, options.messages, options.repeat)
-    if shutil.which("dovecot", path="/usr/sbin:/usr/bin"):
-        with tempfile.TemporaryDirectory() as directory, dovecot(Path(directory)) as port:
-            results["dovecot"] = measure(port, options.messages, options.repeat)
+    if installed():
+        with private_dovecot() as dovecot:
+            results["dovecot"] = measure(dovecot.imap, options.messages, options.repeat)
     if options.json:
         print(json.dumps(results, indent=1))
         return 0

@@ -5,9 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,44 +18,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-USER, PASSWORD = "bench@beta.test", "secret"
-WORDS = b"lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore".split()
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from private_dovecot import PASSWORD, installed, private_dovecot
 
-DOVECOT = """
-base_dir = {root}/run
-state_dir = {root}/state
-log_path = {root}/log
-protocols = pop3
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = sdbox:{root}/mail
-passdb {{
-  driver = static
-  args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={mail_uid} gid={mail_gid} home={root}/mail
-}}
-service anvil {{
-  chroot =
-}}
-service pop3-login {{
-  chroot =
-  inet_listener pop3 {{
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
-  }}
-}}
-"""
+USER = "bench@beta.test"
+WORDS = b"lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore".split()
 
 
 def message(number: int, chance: random.Random) -> bytes:
@@ -86,44 +51,16 @@ def messages(count: int, *, large: int) -> Iterator[bytes]:
 @contextlib.contextmanager
 def dovecot(source: Path) -> Iterator[tuple[str, int]]:
     """Debian's dovecot-pop3d with its own format sdbox, filled from the files in `source`."""
-    with tempfile.TemporaryDirectory(prefix="bench-pop3-") as directory:
-        root = Path(directory)
-        root.chmod(0o755)
-        mail = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-        own = "dovecot" if os.geteuid() == 0 else mail.pw_name
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        configuration = root / "dovecot.conf"
-        configuration.write_text(
-            DOVECOT.format(
-                root=root,
-                user=own,
-                group=own,
-                password=PASSWORD,
-                mail_uid=mail.pw_uid,
-                mail_gid=mail.pw_gid,
-                port=port,
-            )
-        )
-        maildir = root / "source"
+    with private_dovecot() as running:
+        maildir = running.root / "source"
         for folder in ("cur", "new", "tmp"):
             (maildir / folder).mkdir(parents=True)
         for path in source.iterdir():
             os.link(path, maildir / "cur" / f"{int(path.name)}.bench:2,")
-        (root / "mail").mkdir()
         if os.geteuid() == 0:
-            subprocess.run(["chown", "-R", "nobody", str(maildir), str(root / "mail")], check=True)
-        process = subprocess.Popen(["dovecot", "-F", "-c", configuration], stderr=subprocess.DEVNULL)
-        try:
-            wait_for(port)
-            subprocess.run(
-                ["doveadm", "-c", configuration, "import", "-u", USER, f"maildir:{maildir}", "", "ALL"], check=True
-            )
-            yield "127.0.0.1", port
-        finally:
-            process.terminate()
-            process.wait(10)
+            subprocess.run(["chown", "-R", "nobody", str(maildir)], check=True)
+        running.doveadm("import", "-u", USER, f"maildir:{maildir}", "", "ALL")
+        yield "127.0.0.1", running.pop3
 
 
 @contextlib.contextmanager
@@ -174,14 +111,6 @@ async def serve(directory: str, source: Path) -> None:
 
 def in_order(source: Path) -> list[Path]:
     return sorted(source.iterdir(), key=lambda path: int(path.name))
-
-
-def wait_for(port: int) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise SystemExit("dovecot does not listen")
 
 
 # -- the client
@@ -311,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, server in (("mailsandbox", mailsandbox), ("dovecot", dovecot)):
                 if options.only not in (None, name):
                     continue
-                if name == "dovecot" and shutil.which("dovecot") is None:
+                if name == "dovecot" and not installed():
                     print("dovecot is not installed: only mailsandbox is measured", file=sys.stderr)
                     continue
                 running[name] = stack.enter_context(server(source))

@@ -1,18 +1,12 @@
 """Real mail programs against this server and, where it is installed, Dovecot: what they leave behind must agree."""
 
 import asyncio
-import contextlib
 import hashlib
 import imaplib
 import mailbox
 import os
-import pwd
 import re
-import shutil
-import socket
 import subprocess
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,52 +14,12 @@ from pathlib import Path
 import pytest
 from imap_tools import AND, MailBoxUnencrypted, MailMessageFlags
 from imapclient import IMAPClient
+from private_dovecot import PASSWORD, installed, private_dovecot
 
 from tests.imap import messages
 from tests.imap.serving import ACCOUNT, serving
 
-PASSWORD = "secret"
 DEADLINE = 60.0
-
-DOVECOT = """
-base_dir = {root}/run
-state_dir = {root}/state
-log_path = {root}/log
-protocols = imap
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = sdbox:{root}/mail
-namespace inbox {{
-  inbox = yes
-  separator = /
-}}
-passdb {{
-  driver = static
-  args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={mail_uid} gid={mail_gid} home={root}/mail
-}}
-service anvil {{
-  chroot =
-}}
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-"""
 
 Program = Callable[[str], str]
 State = dict[str, list[tuple[str, str, tuple[str, ...]]]]
@@ -148,61 +102,15 @@ async def ours(tmp_path: Path) -> AsyncIterator[Target]:
 @pytest.fixture
 def theirs(tmp_path: Path) -> Iterator[Target | None]:
     """A private dovecot-imapd with the same content; None where it is not installed."""
-    if not shutil.which("dovecot", path="/usr/sbin:/usr/bin"):
+    if not installed():
         yield None
         return
     home = tmp_path / "theirs"
     home.mkdir()
-    # Not below tmp_path: dovecot's processes run as other users, and pytest closes its folders to them.
-    with tempfile.TemporaryDirectory() as root, _dovecot(Path(root)) as port:
-        target = Target("dovecot", "127.0.0.1", port, home)
+    with private_dovecot() as dovecot:
+        target = Target("dovecot", "127.0.0.1", dovecot.imap, home)
         target.fill()
         yield target
-
-
-@contextlib.contextmanager
-def _dovecot(root: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    is_root = os.getuid() == 0
-    mail = pwd.getpwnam("nobody") if is_root else pwd.getpwuid(os.getuid())
-    (root / "mail").mkdir()
-    if is_root:
-        root.chmod(0o755)
-        os.chown(root / "mail", mail.pw_uid, mail.pw_gid)
-    config = root / "dovecot.conf"
-    config.write_text(
-        DOVECOT.format(
-            root=root,
-            user="dovecot" if is_root else mail.pw_name,
-            group="dovecot" if is_root else mail.pw_gid,
-            password=PASSWORD,
-            port=port,
-            mail_uid=mail.pw_uid,
-            mail_gid=mail.pw_gid,
-        )
-    )
-    with subprocess.Popen(
-        ["/usr/sbin/dovecot", "-F", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            _wait_for(port)
-            yield port
-        finally:
-            process.terminate()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "dovecot does not listen"
-            time.sleep(0.02)
-        else:
-            return
 
 
 async def both(ours: Target, theirs: Target | None, drive: Callable[[Target], None]) -> State:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from private_dovecot import dovecot  # noqa: F401
 
 from mailsandbox.access.context import AccessContext
 from mailsandbox.access.pop3.personality import Pop3Options

@@ -1,58 +1,11 @@
-"""The same scripts to Debian's dovecot-pop3d and to us: what the answers mean is compared, each difference is named.
-
-A private Dovecot with its own configuration, on a free port of 127.0.0.1.
-"""
+"""The same scripts to Debian's dovecot-pop3d and to us: what the answers mean is compared, each difference is named."""
 
 import asyncio
-import os
-import pwd
 import re
-import shutil
-import socket
-import subprocess
-import time
 
 import pytest
 
 BOB = "bob@beta.test"
-
-CONFIGURATION = """
-base_dir = {root}/run
-state_dir = {root}/state
-log_path = {root}/log
-protocols = pop3
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-auth_mechanisms = plain login
-auth_failure_delay = 0
-first_valid_uid = 1
-first_valid_gid = 1
-mail_location = sdbox:{root}/mail/%u
-passdb {{
-  driver = static
-  args = password=secret
-}}
-userdb {{
-  driver = static
-  args = uid={mail_uid} gid={mail_gid} home={root}/mail/%u
-}}
-service anvil {{
-  chroot =
-}}
-service pop3-login {{
-  chroot =
-  inet_listener pop3 {{
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
-  }}
-}}
-"""
 
 LETTERS = [
     b"From: ann@alpha.test\r\nSubject: one\r\n\r\nHello Bob,\r\nthis is Ann.\r\n",
@@ -139,59 +92,13 @@ async def converse(host: str, port: int, script: list[str]) -> list[tuple[str, o
     return meanings
 
 
-@pytest.fixture(scope="module")
-def dovecot(tmp_path_factory):
-    program = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
-    if program is None:
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail("dovecot is not installed; scripts/clients should have installed it")
-        pytest.skip("dovecot is not installed")
-    root = tmp_path_factory.mktemp("dovecot")
-    is_root = os.geteuid() == 0
-    mail = pwd.getpwnam("nobody") if is_root else pwd.getpwuid(os.geteuid())
-    own = "dovecot" if is_root else mail.pw_name
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (root / "mail").mkdir()
-    if is_root:
-        os.chown(root / "mail", mail.pw_uid, mail.pw_gid)
-        for folder in (root, *list(root.parents)[:-2]):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    configuration = root / "dovecot.conf"
-    configuration.write_text(
-        CONFIGURATION.format(
-            root=root, user=own, group=own, mail_uid=mail.pw_uid, mail_gid=mail.pw_gid, port=port
-        )
-    )  # fmt: skip
-    process = subprocess.Popen([program, "-F", "-c", configuration], stderr=subprocess.DEVNULL)
-    try:
-        listening(port, process)
-        yield configuration, port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
-        assert process.poll() is None, "dovecot ended"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("dovecot does not listen")
-
-
 @pytest.fixture
 def filled_dovecot(dovecot):
     """The maildrop with LETTERS in it, and nothing else."""
-    configuration, port = dovecot
-    doveadm = ["doveadm", "-c", str(configuration)]
-    subprocess.run([*doveadm, "expunge", "-u", BOB, "mailbox", "INBOX", "ALL"], check=False, stderr=subprocess.DEVNULL)
+    dovecot.doveadm("expunge", "-u", BOB, "mailbox", "INBOX", "ALL", check=False)
     for letter in LETTERS:
-        subprocess.run([*doveadm, "save", "-u", BOB], input=letter, check=True)
-    return port
+        dovecot.doveadm("save", "-u", BOB, octets=letter)
+    return dovecot.pop3
 
 
 # What we do differently, on purpose: (script, number of the command) -> why. Their meanings must then differ.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from private_dovecot import dovecot  # noqa: F401
 
 _TOKEN = re.compile(rb'[ ]?(?:(\()|(\))|"((?:[^"\\\r\n\x80-\xff\0]|\\["\\])*)"|\{(\d+)\}\r\n|(NIL|\d+))')
 

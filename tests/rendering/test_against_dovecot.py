@@ -1,112 +1,21 @@
-"""The same messages to Dovecot and to us: what the answers mean is compared, and every kind of difference is named.
-
-A private Dovecot with its own configuration, on a free port of 127.0.0.1.
-"""
+"""The same messages to Dovecot and to us: what the answers mean is compared, and every kind of difference is named."""
 
 import imaplib
-import os
-import pwd
 import re
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from private_dovecot import PASSWORD, Dovecot
 
 from mailsandbox.message.rendering import render
 
-CONFIGURATION = """
-base_dir = {root}/run
-log_path = {root}/log
-protocols = imap
-ssl = no
-disable_plaintext_auth = no
-mail_location = maildir:{root}/mail
-default_internal_user = {user}
-default_login_user = {user}
-default_internal_group = {group}
-service anvil {{
-  chroot =
-}}
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-first_valid_uid = 1
-first_valid_gid = 1
-passdb {{
-  driver = static
-  args = nopassword=y
-}}
-userdb {{
-  driver = static
-  args = uid={mail_user} gid={mail_group} home={root}/mail
-}}
-"""
-
 
 @pytest.fixture(scope="module")
-def dovecot(tmp_path_factory) -> Iterator[imaplib.IMAP4]:
-    program = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("dovecot is not installed")
-        pytest.skip("dovecot is not installed")
-    root = Path(tmp_path_factory.mktemp("dovecot", numbered=True))
-    is_root = os.geteuid() == 0
-    me = pwd.getpwuid(os.geteuid())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mail = pwd.getpwnam("nobody") if is_root else me
-    (root / "mail").mkdir()
-    if is_root:
-        os.chown(root / "mail", mail.pw_uid, mail.pw_gid)
-        for folder in (root, *root.parents[:-2]):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    configuration = root / "dovecot.conf"
-    configuration.write_text(
-        CONFIGURATION.format(
-            root=root,
-            port=port,
-            user="dovecot" if is_root else me.pw_name,
-            group="dovecot" if is_root else me.pw_gid,
-            mail_user=mail.pw_uid,
-            mail_group=mail.pw_gid,
-        )
-    )
-    process = subprocess.Popen([program, "-F", "-c", configuration], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        client = connected(port, process)
+def client(dovecot: Dovecot) -> Iterator[imaplib.IMAP4]:
+    with imaplib.IMAP4("127.0.0.1", dovecot.imap) as client:
+        client.login("someone", PASSWORD)
         yield client
-        client.logout()
-    finally:
-        process.terminate()
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def connected(port: int, process: subprocess.Popen) -> imaplib.IMAP4:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client = imaplib.IMAP4("127.0.0.1", port)
-        except OSError:
-            assert process.poll() is None, "dovecot did not start"
-            assert time.monotonic() < deadline, "dovecot does not answer"
-            continue
-        client.login("someone", "secret")
-        return client
 
 
 def settled() -> dict[str, str]:
@@ -131,7 +40,7 @@ def answers(client: imaplib.IMAP4, octets: bytes, imap_list) -> list:
 
 @pytest.mark.client("dovecot")
 @pytest.mark.rfc(9051, "7.5.2")
-def test_real_mail_means_to_us_what_it_means_to_dovecot_but_for_the_kinds_named(dovecot, corpus, imap_list):
+def test_real_mail_means_to_us_what_it_means_to_dovecot_but_for_the_kinds_named(client, corpus, imap_list):
     known = settled()
     unexplained, compared = [], 0
     for path in corpus:
@@ -142,7 +51,7 @@ def test_real_mail_means_to_us_what_it_means_to_dovecot_but_for_the_kinds_named(
         rendered = render(octets)
         ours = [imap_list(wire) for wire in (rendered.envelope, rendered.body, rendered.bodystructure)]
         compared += 1
-        if ours != answers(dovecot, octets, imap_list):
+        if ours != answers(client, octets, imap_list):
             unexplained.append(name)
     assert unexplained == []
     assert compared > 700
