@@ -12,6 +12,7 @@ import fcntl
 import os
 import sqlite3
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
 from mailsandbox.database.checkpoints import Checkpoints
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
-from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.tx import Done, Heir, Work
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError
 from mailsandbox.tasks import Tasks
@@ -39,6 +40,7 @@ class FileDatabase:
     shared = False
 
     def __init__(self, directory: str | Path) -> None:
+        self.daemon = uuid.uuid4().hex[:12]
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME
         self.place = str(self.path)
@@ -101,6 +103,9 @@ class FileDatabase:
         self._schedule()
 
     def listen(self, heard: Callable[[str], None]) -> None:
+        """Nobody shares this database."""
+
+    def on_death(self, heir: Heir) -> None:
         """Nobody shares this database."""
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:

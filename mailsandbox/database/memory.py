@@ -4,6 +4,7 @@ For tests and for `--memory`. Works that callbacks submit run after those before
 """
 
 import sqlite3
+import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +12,7 @@ from typing import TypeVar
 from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
-from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.tx import Done, Heir, Work
 from mailsandbox.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class MemoryDatabase:
     shared = False
 
     def __init__(self) -> None:
+        self.daemon = uuid.uuid4().hex[:12]
         self._connection: sqlite3.Connection | None = None
         self._pending: deque[Submission] = deque()
         self._draining = False
@@ -71,6 +73,9 @@ class MemoryDatabase:
         batch.settle()
 
     def listen(self, heard: Callable[[str], None]) -> None:
+        """Nobody shares this database."""
+
+    def on_death(self, heir: Heir) -> None:
         """Nobody shares this database."""
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:

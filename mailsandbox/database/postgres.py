@@ -16,13 +16,14 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from mailsandbox.database import copying
+from mailsandbox.database import copying, presence
 from mailsandbox.database.batch import Submission, closed, settle
 from mailsandbox.database.listening import Listening
-from mailsandbox.database.postgres_tx import RETRIED, Connection, PostgresTx, Statements, postgres_failure
-from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.postgres_tx import Connection, PostgresTx, Statements, lost_a_race, postgres_failure
+from mailsandbox.database.schema import migrate
+from mailsandbox.database.tx import Done, Heir, Work
 from mailsandbox.database.worker import Worker
-from mailsandbox.errors import StartError, StoreUnavailable
+from mailsandbox.errors import StartError, StoreError, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class PostgresDatabase:
         self.daemon = uuid.uuid4().hex[:12]  # tells our own announcements from others'
         self._listening: Listening | None = None
         self._listeners: list[Callable[[str], None]] = []
+        self._heirs: list[Heir] = []
         self._writer: Connection | None = None
         self._readers: list[Connection | None] = [None] * READERS
         self._idle_readers: asyncio.Queue[int] = asyncio.Queue()
@@ -74,6 +76,14 @@ class PostgresDatabase:
             await self._write_worker.aclose()
             raise StartError(f"the database {self.place} cannot be opened: {str(error).strip()}") from error
         self._open = True
+        try:
+            await self.write(lambda tx: migrate(tx, "daemons", presence.MIGRATIONS))
+        except StoreError as error:
+            await self.aclose()
+            raise StartError(f"the database cannot be used: {error}") from error
+        except StartError:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         if not self._open:
@@ -125,11 +135,22 @@ class PostgresDatabase:
         raise RuntimeError("a shared database is read in a thread")
 
     def listen(self, heard: Callable[[str], None]) -> None:
-        """Call `heard` on the loop's thread with each topic that another daemon announced; "" after a gap."""
         self._listeners.append(heard)
+        self._attend()
+
+    def on_death(self, heir: Heir) -> None:
+        self._heirs.append(heir)
+        self._attend()
+
+    def _attend(self) -> None:
         if self._listening is None:
-            self._listening = Listening(self.url, self.daemon, self._heard, self._loop)
+            self._listening = Listening(self.url, self.daemon, self._loop, heard=self._heard, died=self._died)
             self._listening.start()
+
+    def _died(self, daemon: str) -> None:
+        heirs = list(self._heirs)
+        if self._open and heirs:
+            self.submit(lambda tx: presence.bury(tx, daemon, heirs), _buried)
 
     def _heard(self, topic: str) -> None:
         for heard in tuple(self._listeners):
@@ -173,8 +194,8 @@ class PostgresDatabase:
         try:
             return [self._transact(batch)]
         except BaseException as error:
-            lost = isinstance(error, psycopg.OperationalError) and not isinstance(error, RETRIED)
-            if lost or (len(batch) == 1 and not isinstance(error, RETRIED)):
+            gone = isinstance(error, psycopg.OperationalError)
+            if not lost_a_race(error) and (gone or len(batch) == 1):
                 return [(batch, [self._outcome(error)] * len(batch), [])]
         return [self._attempt(submission) for submission in batch]
 
@@ -183,10 +204,9 @@ class PostgresDatabase:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._transact([submission])
-            except RETRIED as error:
-                if attempt == ATTEMPTS:
-                    return [submission], [self._outcome(error)], []
             except BaseException as error:
+                if lost_a_race(error) and attempt < ATTEMPTS:
+                    continue
                 return [submission], [self._outcome(error)], []
         raise AssertionError("unreachable")
 
@@ -234,7 +254,7 @@ class PostgresDatabase:
     def _outcome(self, error: BaseException) -> BaseException:
         if not isinstance(error, psycopg.Error):
             return error
-        if isinstance(error, RETRIED):
+        if lost_a_race(error):
             return StoreUnavailable(f"{self.place}: {ATTEMPTS} attempts lost against other daemons ({error})")
         return postgres_failure(error, self.place) or error
 
@@ -270,3 +290,9 @@ class PostgresDatabase:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
         return connection
+
+
+def _buried(outcome: object) -> None:
+    """What failed is done again at the next look."""
+    if isinstance(outcome, BaseException):
+        _log.warning("a daemon that died was not buried yet: %s", outcome)

@@ -1,15 +1,13 @@
 """One PostgreSQL connection as a `Tx`, and its errors in our words."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import errors
 
-from mailsandbox.database.tx import Cursor
+from mailsandbox.database.tx import Counted, Cursor
 from mailsandbox.errors import MailsandboxError, StoreFull, StoreUnavailable
-
-RETRIED: Final = (errors.DeadlockDetected, errors.SerializationFailure)
 
 Connection = psycopg.Connection[tuple[Any, ...]]  # Any: columns of any type
 
@@ -46,10 +44,10 @@ class PostgresTx:
         # cast: psycopg's cursor has what Cursor names, with wider types
         return cast(Cursor, self.connection.execute(self._statements[sql], parameters))
 
-    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> object:
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> Counted:
         with self.connection.cursor() as cursor:
             cursor.executemany(self._statements[sql], rows)
-        return None
+        return cursor
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)
@@ -64,12 +62,27 @@ class PostgresTx:
             del self.topics[topic]
 
 
+def lost_a_race(error: BaseException) -> bool:
+    """Whether another daemon was quicker, so that the work may succeed when it is run again."""
+    match error:
+        case errors.DeadlockDetected() | errors.SerializationFailure():
+            return True
+        case errors.DuplicateTable() | errors.DuplicateObject():
+            return True  # both make the tables
+        case errors.UniqueViolation():
+            # CREATE TABLE IF NOT EXISTS is no lock: two daemons meet in the catalogue.
+            return (error.diag.constraint_name or "").startswith("pg_")
+    return False
+
+
 def postgres_failure(error: psycopg.Error, place: str) -> MailsandboxError | None:
     """The store error for an error of PostgreSQL; None when it is a bug of ours."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     match error:
         case errors.DiskFull() | errors.OutOfMemory() | errors.ProgramLimitExceeded():
             return StoreFull(f"{place}: no room left ({text})")
+        case errors.InsufficientPrivilege() | errors.InvalidSchemaName() | errors.ReadOnlySqlTransaction():
+            return StoreUnavailable(f"{place}: {text}")
         case errors.IntegrityError() | errors.ProgrammingError() | errors.DataError():
             return None
         case psycopg.OperationalError() | psycopg.InternalError():

@@ -15,13 +15,17 @@ T_co = TypeVar("T_co", covariant=True)
 Row = tuple[Any, ...]  # Any: a column's type is known to the statement that names it, not here
 
 
-class Cursor(Protocol):
-    """The result of one statement."""
+class Counted(Protocol):
+    """What statements that give no rows have done."""
 
     @property
     def rowcount(self) -> int:
-        """Rows changed."""
+        """Rows changed, by all of them."""
         ...
+
+
+class Cursor(Counted, Protocol):
+    """The result of one statement."""
 
     def fetchone(self) -> Any:  # Any: see Row; None when there is none
         ...
@@ -40,7 +44,7 @@ class Tx(Protocol):
         """Run one statement."""
         ...
 
-    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> object:
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> Counted:
         """Run one statement for each row of parameters."""
         ...
 
@@ -59,6 +63,7 @@ class Tx(Protocol):
 
 
 Work = Callable[[Tx], T]
+Heir = Callable[[Tx, str], None]  # takes over, in the transaction, what the daemon of that name held
 Done = Callable[[Any], None]  # Any: the work's result, or the exception that ended it
 
 
@@ -68,6 +73,11 @@ class Database(Protocol):
     @property
     def place(self) -> str:
         """Where it is, for messages; without passwords."""
+        ...
+
+    @property
+    def daemon(self) -> str:
+        """This process among those that share it; never given twice."""
         ...
 
     @property
@@ -115,4 +125,8 @@ class Database(Protocol):
 
         The topic "" means that some may have been missed. Never called where nobody else can share the database.
         """
+        ...
+
+    def on_death(self, heir: Heir) -> None:
+        """Call `heir` in the transaction that declares another daemon dead. Never where nobody else can share it."""
         ...

@@ -7,6 +7,7 @@ told that work goes on. A dead destination never delays another. Knows no SMTP, 
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ Record = Callable[[Tx, JourneyId, JourneyEvent], None]
 Notify = Callable[[QueuedItem, Sequence[RecipientReport], bytes], Callable[[Tx], None] | None]
 
 _BROKEN: Final = reply(451, "4.3.0", "internal error in the relay; it has been logged")
-_WRITE_RETRIES: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds of real time: the database, not the mail, is slow
+_FIRST_PAUSE: Final = 0.1  # seconds of real time between two tries to write: the database, not the mail, is slow
+_LONGEST_PAUSE: Final = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class QueueLimits:
     in_memory: int = 20_000  # recipients; more wait on disk
     kept_octets: int = 32 << 20  # of fresh messages, so that they are not read back
     large_octets: int = 48 << 20  # of messages above 1 MiB that are carried at once
-    lease: float = 600.0  # seconds; RFC 5321 §4.5.3.2.6 lets one answer take that long
+    lease: float = 120.0  # seconds, renewed after a third of them however long an attempt takes
     claim: int = 500  # recipients taken by one transaction
     closing: float = 0.3  # seconds of real time that running attempts are given at the end
 
@@ -113,6 +115,7 @@ class Attempts:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._renewer: asyncio.Task[None] | None = None
+        self.cut_short: list[QueuedItem] = []  # with the recipients whose attempt closing has cut short
 
     @property
     def space(self) -> int:
@@ -130,6 +133,10 @@ class Attempts:
         """Jobs of this item that have not started shall not."""
         for load in self._loads.of(queue_id):
             load.cancelled = True
+
+    def queue_ids(self) -> list[str]:
+        """Items in memory."""
+        return [load.item.queue_id for load in self._loads.all()]
 
     async def quiet(self) -> None:
         """Wait until nothing is in memory."""
@@ -153,12 +160,14 @@ class Attempts:
         for row in load.item.recipients:
             by_destination.setdefault(self._around.courier.destination(row.recipient), []).append(row)
         load.jobs = len(by_destination)
+        if self._around.database.shared:
+            load.leased_until = self._around.clock.now() + self._around.limits.lease
         self._loads.add(load)
         if self._busy is None:
             self._busy = self._around.clock.working()
             self._busy.__enter__()
             self._quiet.clear()
-        if self._renewer is None:
+        if self._renewer is None and self._around.database.shared:
             self._renewer = self._tasks.spawn(self._renew(), name=f"{self._around.site}: leases")
         for name, rows in by_destination.items():
             self._destinations.add(name, _Job(load, tuple(rows)))
@@ -199,18 +208,14 @@ class Attempts:
 
     async def _one(self, job: _Job, destination: Destination[_Job]) -> None:
         load, around = job.load, self._around
-        if load.cancelled:
+        if load.cancelled or around.clock.now() >= load.leased_until:
             await self.shed(load.item, job.rows)
             return
         load.started += 1
         try:
             async with self._budget.share(load.item.octets):
                 octets = load.octets if load.octets is not None else await self.octets(load.content)
-                report = await self._attempt(job, octets)
-                item = job.item
-                now = around.clock.now()
-                settlement = settle(item, report.outcomes, policy=around.policy, now=now, rng=around.rng)
-                await self.write_down(item, load.content, settlement, octets=octets, records=report.records)
+                report = await self._try(job, octets)
         except NoSuchMessage:
             return  # removed meanwhile
         except StoreError as error:
@@ -225,6 +230,19 @@ class Attempts:
             destination.window.unreached()
             if destination.window.dead:
                 await self._defer_behind(job, destination, report)
+
+    async def _try(self, job: _Job, octets: bytes) -> AttemptReport:
+        """One attempt, and what came of it written down."""
+        around, item = self._around, job.item
+        try:
+            report = await self._attempt(job, octets)
+            now = around.clock.now()
+            settlement = settle(item, report.outcomes, policy=around.policy, now=now, rng=around.rng)
+            await self.write_down(item, job.load.content, settlement, octets=octets, records=report.records)
+        except asyncio.CancelledError:
+            self.cut_short.append(item)
+            raise
+        return report
 
     async def octets(self, content: int) -> bytes:
         """Read an item's octets back."""
@@ -300,56 +318,69 @@ class Attempts:
         notice = around.notify(item, settlement.reports, octets) if settlement.reports else None
 
         def work(tx: Tx) -> None:
+            moved = 0
             if settlement.deferred:
-                around.spool.defer_in(tx, item.queue_id, settlement.deferred, owner=around.owner)
+                moved += around.spool.defer_in(tx, item.queue_id, settlement.deferred, owner=around.owner)
             for event in records:
                 around.record(tx, JourneyId(item.journey_id), event)
-            if notice is not None:
-                notice(tx)
             if settlement.dropped:
-                around.spool.drop_in(tx, item.queue_id, content, settlement.dropped)
+                moved += around.spool.drop_in(tx, item.queue_id, content, settlement.dropped)
+            # Whoever took these recipients over meanwhile tells the sender; nobody is told twice.
+            if notice is not None and moved:
+                notice(tx)
 
-        await self._insist(work, item.queue_id)
+        await self._insist(work, f"outcome of {item.queue_id}")
         for row in settlement.deferred:
             self._due_at(row.due)
 
-    async def _insist(self, work: Callable[[Tx], None], queue_id: str) -> None:
-        """Write, again and again for a few seconds: what an attempt did cannot be done again without a duplicate."""
-        site = self._around.site
-        for pause in _WRITE_RETRIES:
+    async def _insist(self, work: Callable[[Tx], None], what: str) -> None:
+        """Write until it is written: what an attempt did cannot be done again without a duplicate."""
+        pause = _FIRST_PAUSE
+        for tries in itertools.count(1):
             try:
                 await self._around.database.write(work)
                 return
             except StoreError as error:
-                _log.warning("%s: outcome of %s not written yet: %s", site, queue_id, error)
-            await asyncio.sleep(pause)
-        try:
-            await self._around.database.write(work)
-        except StoreError:
-            _log.exception("%s: outcome of %s is lost; it will be tried again", site, queue_id)
+                if tries == 1:
+                    _log.warning("%s: %s is not written yet: %s", self._around.site, what, error)
+            # A manual clock does not wait for a database that stays away.
+            away = pause >= _LONGEST_PAUSE
+            with self._around.clock.resting() if away else contextlib.nullcontext():
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def shed(self, item: QueuedItem, rows: Sequence[QueuedRecipient]) -> None:
         """Give recipients back to the disk untried."""
         around = self._around
         names = [(item.queue_id, row.number) for row in rows]
-        try:
-            await around.database.write(lambda tx: around.spool.shed_in(tx, around.owner, names))
-        except StoreError as error:
-            _log.warning("%s: %s stays leased: %s", around.site, item.queue_id, error)
+        await self._insist(
+            lambda tx: around.spool.shed_in(tx, around.owner, names), f"that {item.queue_id} was not tried"
+        )
         if not self._starving:
             self._room()
 
     async def _renew(self) -> None:
         """Hold the leases of what is in memory, as long as anything is."""
-        around = self._around
+        clock, length = self._around.clock, self._around.limits.lease
         while self._loads:
-            await around.clock.sleep_until(around.clock.now() + around.limits.lease / 3)
-            lease = Lease(around.owner, around.clock.now() + around.limits.lease)
-            try:
-                await self._renew_now(lease, self._loads.queue_ids())
-            except StoreError as error:
-                _log.warning("%s: leases not renewed: %s", around.site, error)
+            await clock.sleep_until(clock.now() + length / 3)
+            await self.renew_now()
         self._renewer = None
 
-    async def _renew_now(self, lease: Lease, queue_ids: list[str]) -> None:
-        await self._around.database.write(lambda tx: self._around.spool.renew_in(tx, lease, queue_ids))
+    async def renew_now(self) -> None:
+        """Hold the leases longer; what another daemon has taken over meanwhile is not begun here."""
+        around = self._around
+        lease = Lease(around.owner, around.clock.now() + around.limits.lease)
+        loads = self._loads.all()
+        queue_ids = [load.item.queue_id for load in loads]
+        try:
+            lost = set(await around.database.write(lambda tx: around.spool.renew_in(tx, lease, queue_ids)))
+        except StoreError as error:
+            _log.warning("%s: leases not renewed: %s", around.site, error)
+            return
+        for load in loads:
+            if load.item.queue_id not in lost:
+                load.leased_until = lease.until
+            elif load.jobs:
+                _log.warning("%s: %s was taken over by another daemon", around.site, load.item.queue_id)
+                load.cancelled = True

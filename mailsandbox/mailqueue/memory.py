@@ -6,6 +6,7 @@ else uses it. Small messages never wait for large ones.
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Load:
     sha256: str = ""  # of the octets, where it is known
     jobs: int = 0  # not settled yet
     started: int = 0  # being attempted
+    leased_until: float = math.inf  # POSIX seconds; nothing is begun later: another daemon may have taken over
     cancelled: bool = False  # held, removed or bounced meanwhile: jobs that have not started do not start
 
 
@@ -62,9 +64,9 @@ class Loads:
         """The loads of one item."""
         return [load for load in self._loads.values() if load.item.queue_id == queue_id]
 
-    def queue_ids(self) -> list[str]:
-        """Items in memory."""
-        return [load.item.queue_id for load in self._loads.values()]
+    def all(self) -> list[Load]:
+        """All of them, as they are now."""
+        return list(self._loads.values())
 
 
 class OctetBudget:

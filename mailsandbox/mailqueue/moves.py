@@ -5,7 +5,7 @@
     active      commit point: the lease in its row; for a fresh message the transaction of the 250 takes it at once.
                 A crash leaves the row with a dead owner's lease: taken over and tried again. An attempt that was cut
                 short may have got through, so a message may arrive twice but never not at all (RFC 5321 §4.5.4.1,
-                RFC 1047).
+                RFC 1047); the transaction that takes over puts this into the journey (`interruptions`).
     delivered   commit point: the transaction that removes the row; the notification that is owed enters the queue in
     failed      the same one. A crash leaves nothing to do.
     expired
@@ -27,6 +27,7 @@ MOVES: Final = MappingProxyType(
         "accept": (frozenset[RecipientStatus](), _S.ACTIVE),  # new: leased by the process that accepted it
         "claim": (frozenset({_S.WAITING}), _S.ACTIVE),  # due, not held, and nobody has it
         "take over": (frozenset({_S.ACTIVE}), _S.WAITING),  # its lease ran out, or its owner is known to be gone
+        "interrupt": (frozenset({_S.ACTIVE}), _S.WAITING),  # closing cut its attempt short
         "shed": (frozenset({_S.ACTIVE}), _S.WAITING),  # no room in memory, held, or closing: given back untried
         "deliver": (frozenset({_S.ACTIVE}), _S.DELIVERED),
         "defer": (frozenset({_S.ACTIVE}), _S.WAITING),

@@ -7,15 +7,18 @@ Knows no SMTP; what an attempt does is `attempts`, what its outcome means is `se
 import asyncio
 import contextlib
 import logging
+import math
 import random
-import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import QueueError, StoreError
+from mailsandbox.journey.model import JourneyId
 from mailsandbox.mailqueue.attempts import Attempts, Notify, QueueLimits, Record, Surroundings
+from mailsandbox.mailqueue.interruptions import interrupted
 from mailsandbox.mailqueue.memory import Load
 from mailsandbox.mailqueue.model import Courier, NewItem, QueuedItem, QueuedRecipient, RecipientStatus
 from mailsandbox.mailqueue.schedule import RetryPolicy
@@ -25,6 +28,7 @@ from mailsandbox.message.envelope import domain_of
 from mailsandbox.smtp.replies import reply
 from mailsandbox.tasks import Tasks
 
+_RESTARTED: Final = "the daemon that held it died; this is the next one on its data"
 _RETURNED: Final = reply(554, "5.0.0", "returned to the sender on the operator's request")
 
 _log = logging.getLogger(__name__)
@@ -48,12 +52,13 @@ class Queue:
     ) -> None:
         self.site = site
         self._database = database
+        self._record = record
         self._courier = courier
         self._policy = retry
         self._clock = clock
         self._limits = limits or QueueLimits()
         self._spool = Spool(site)
-        self._owner = secrets.token_hex(8)  # not from `rng`: two daemons with one seed must differ
+        self._owner = database.daemon
         self._tasks = Tasks()
         around = Surroundings(
             site, database, self._spool, self._owner, courier, retry, clock, rng, record, notify, self._limits
@@ -62,7 +67,6 @@ class Queue:
         self._wake_at: float | None = None
         self._sleeper: asyncio.Task[None] | None = None
         self._attempts = Attempts(around, due_at=self._wake_by, room=self._wake.set, tasks=self._tasks)
-        self._shared = False
         self._closing = False
 
     # The way in
@@ -99,15 +103,33 @@ class Queue:
     async def start(self) -> None:
         """Make the tables, take over what an earlier process left, and begin to work."""
 
-        def open_up(tx: Tx) -> bool:
+        def open_up(tx: Tx) -> None:
             self._spool.create_in(tx)
-            # An SQLite file has one process, so whoever held a lease is gone. Elsewhere leases must run out.
-            shared = tx.dialect != "sqlite"
-            self._spool.take_over_in(tx, now=self._clock.now(), owner=self._owner, everything=not shared)
-            return shared
+            if not self._database.shared:  # whoever held a lease is gone
+                self._record_in(tx, self._spool.take_over_in(tx), _RESTARTED)
 
-        self._shared = await self._database.write(open_up)
+        await self._database.write(open_up)
+        self._database.on_death(self._inherit)
+        self._database.listen(self._heard)
         self._tasks.spawn(self._schedule(), name=f"{self.site}: queue")
+
+    def _heard(self, topic: str) -> None:
+        """The database was away, so others may have held us for dead."""
+        if not topic and not self._closing and self._attempts.queue_ids():
+            self._tasks.spawn(self._attempts.renew_now(), name=f"{self.site}: leases after a gap")
+
+    def _inherit(self, tx: Tx, daemon: str) -> None:
+        """Another daemon is dead: what it held is due here."""
+        freed = self._spool.take_over_in(tx, dead=daemon)
+        self._record_in(tx, freed, "the daemon that held it died")
+        if freed:
+            _log.warning("%s: %d messages taken over from daemon %s, which died", self.site, len(freed), daemon)
+            tx.after_commit(self._wake.set)
+
+    def _record_in(self, tx: Tx, cut_short: Sequence[QueuedItem], why: str) -> None:
+        now = self._clock.now()
+        for item in cut_short:
+            self._record(tx, JourneyId(item.journey_id), interrupted(item, now=now, why=why))
 
     async def aclose(self) -> None:
         """Stop; attempts under way get a moment to end. What is left is in the database. May be called again."""
@@ -116,8 +138,14 @@ class Queue:
         self._closing = True
         await self._attempts.stop()
         await self._tasks.aclose()
+
+        def give_back(tx: Tx) -> None:
+            rows = [(item.queue_id, row.number) for item in self._attempts.cut_short for row in item.recipients]
+            self._record_in(tx, self._spool.interrupt_in(tx, self._owner, rows), "the daemon was stopped")
+            self._spool.shed_in(tx, self._owner)
+
         with contextlib.suppress(StoreError):
-            await self._database.write(lambda tx: self._spool.shed_in(tx, self._owner))
+            await self._database.write(give_back)
         await self._courier.aclose()
         self._attempts.end()
 
@@ -134,12 +162,12 @@ class Queue:
             with self._clock.working():
                 try:
                     when = await self._claim_due()
+                    if self._database.shared:
+                        expiry = await self._take_over_expired()
+                        when = expiry if when is None else min(when, expiry)
                 except StoreError as error:
                     _log.warning("%s: queue: %s", self.site, error)
                     when = self._clock.now() + 1.0
-            if self._shared:  # another daemon's leases may run out unannounced
-                latest = self._clock.now() + self._limits.lease
-                when = latest if when is None else min(when, latest)
             if when is not None:
                 self._wake_by(when)
             await self._wake.wait()
@@ -148,7 +176,7 @@ class Queue:
         """Take rows as long as any are due and there is room; returns when the next will be."""
         while True:
             now = self._clock.now()
-            when = await self._database.read(lambda tx: self._spool.next_due(tx, owner=self._owner))
+            when = await self._database.read(self._spool.next_due)
             if when is None or when > now:
                 return when
             space = self._attempts.space
@@ -161,11 +189,23 @@ class Queue:
     async def _claim(self, now: float, limit: int) -> list[Stored]:
         lease = Lease(self._owner, now + self._limits.lease)
 
-        def work(tx: Tx) -> list[Stored]:
-            self._spool.take_over_in(tx, now=now, owner=self._owner)
-            return self._spool.claim_in(tx, lease, now=now, limit=limit)
+        return await self._database.write(lambda tx: self._spool.claim_in(tx, lease, now=now, limit=limit))
 
-        return await self._database.write(work)
+    async def _take_over_expired(self) -> float:
+        """Take over what daemons have not renewed, whatever keeps them; returns when to look again."""
+        now = self._clock.now()
+        expiry = await self._database.read(self._spool.next_expiry)
+        if expiry is None or expiry > now:
+            return min(now + self._limits.lease, expiry or math.inf)
+        mine = frozenset(self._attempts.queue_ids())
+
+        def work(tx: Tx) -> int:
+            freed = self._spool.take_over_in(tx, expired=now, mine=mine)
+            self._record_in(tx, freed, "the daemon that held it has not renewed its lease")
+            return len(freed)
+
+        # What is free now is due at once.
+        return now if await self._database.write(work) else now + 1.0
 
     async def _attend(self, stored: Stored, now: float) -> None:
         """Try what is to be tried; settle what needs no attempt: an end, or a delay to be told."""

@@ -79,7 +79,7 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
     tried: list[QueuedRecipient] = []
     result = Settlement()
     for row in item.recipients:
-        if row.next_attempt <= now and (now < limits.expires_at or not row.attempts):
+        if row.next_attempt <= now and (now < limits.expires_at or row.last_attempt is None):
             tried.append(row)
         elif now >= limits.expires_at:
             _finish(result, row, "expire")

@@ -6,7 +6,7 @@ Knows nothing of couriers, times to come, or what a message is.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.schema import Migration, migrate
 from mailsandbox.database.tx import Row, Tx
 from mailsandbox.errors import NoSuchQueueItem
+from mailsandbox.mailqueue.interruptions import INTERRUPTED
 from mailsandbox.mailqueue.model import NewItem, QueuedItem, QueuedRecipient, RecipientStatus
 from mailsandbox.mailqueue.moves import MOVES, move
 from mailsandbox.message.envelope import Envelope, Recipient
@@ -60,6 +61,7 @@ MIGRATIONS: Final[list[Migration]] = [
 ]
 
 _MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held"
+_CHUNK: Final = 500  # items named by one statement
 _RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote, last_attempt"
 
 
@@ -158,21 +160,65 @@ class Spool:
             for stored in self._load(tx, list(numbers))
         ]
 
-    def take_over_in(self, tx: Tx, *, now: float, owner: str, everything: bool = False) -> int:
-        """Free rows whose lease ran out, or that anyone but `owner` holds (`everything`); returns how many."""
-        status = move(RecipientStatus.ACTIVE, "take over")
-        return tx.execute(
-            "UPDATE queue_recipients SET status = ?, lease_owner = '' WHERE site = ? AND status = 'active' "
-            "AND lease_owner <> ? AND (lease_until <= ? OR ? = 1)",
-            (status, self._site, owner, now, int(everything)),
-        ).rowcount
+    def take_over_in(
+        self, tx: Tx, *, expired: float | None = None, dead: str | None = None, mine: Container[str] = ()
+    ) -> list[QueuedItem]:
+        """Free rows whose lease ran out before `expired`, or that `dead` held, or all of them.
 
-    def renew_in(self, tx: Tx, lease: Lease, queue_ids: Iterable[str]) -> None:
-        """Hold the rows of these items longer."""
+        Not those of `mine`: items that this process has in memory. Returns what was freed, its attempt counted.
+        """
+        which: str = ""
+        parameters: tuple[float | str, ...] = ()
+        if expired is not None:
+            which, parameters = " AND lease_until <= ?", (expired,)
+        elif dead is not None:
+            which, parameters = " AND lease_owner = ?", (dead,)
+        skip = " FOR UPDATE SKIP LOCKED" if tx.dialect == "postgresql" else ""
+        rows = tx.execute(
+            f"SELECT queue_id, number, lease_owner FROM queue_recipients WHERE site = ? AND status = 'active'{which}"
+            f" ORDER BY queue_id, number{skip}",
+            (self._site, *parameters),
+        ).fetchall()
+        return self._cut_short(tx, [row for row in rows if row[0] not in mine], "take over")
+
+    def interrupt_in(self, tx: Tx, owner: str, rows: Iterable[tuple[str, int]]) -> list[QueuedItem]:
+        """Give rows (queue id, number) back in whose attempt `owner` was cut short; returns those it held."""
+        held = [
+            (queue_id, number, owner)
+            for queue_id, number in rows
+            if tx.execute(
+                "SELECT 1 FROM queue_recipients WHERE queue_id = ? AND number = ? AND lease_owner = ?",
+                (queue_id, number, owner),
+            ).fetchone()
+        ]
+        return self._cut_short(tx, held, "interrupt")
+
+    def _cut_short(self, tx: Tx, rows: Sequence[tuple[str, int, str]], event: str) -> list[QueuedItem]:
+        """Rows (queue id, number, owner) whose attempt has no outcome wait again, due as they were."""
+        status, answer = move(RecipientStatus.ACTIVE, event), self._packer.encode(INTERRUPTED)
         tx.executemany(
-            "UPDATE queue_recipients SET lease_until = ? WHERE queue_id = ? AND lease_owner = ? AND status = 'active'",
-            [(lease.until, queue_id, lease.owner) for queue_id in queue_ids],
+            "UPDATE queue_recipients SET status = ?, attempts = attempts + 1, reply = ?, remote = '', lease_owner = '' "
+            "WHERE queue_id = ? AND number = ? AND lease_owner = ?",
+            [(status, answer, *row) for row in rows],
         )
+        numbers: dict[str, set[int]] = {}
+        for queue_id, number, _ in rows:
+            numbers.setdefault(queue_id, set()).add(number)
+        return [_only(one.item, numbers[one.item.queue_id]) for one in self._load(tx, list(numbers))]
+
+    def renew_in(self, tx: Tx, lease: Lease, queue_ids: Sequence[str]) -> list[str]:
+        """Hold the rows of these items longer; returns the items of which the owner holds nothing any more."""
+        held: set[str] = set()
+        for start in range(0, len(queue_ids), _CHUNK):
+            chunk = queue_ids[start : start + _CHUNK]
+            places = ", ".join("?" * len(chunk))
+            rows = tx.execute(
+                "UPDATE queue_recipients SET lease_until = ? WHERE lease_owner = ? AND status = 'active' "
+                f"AND queue_id IN ({places}) RETURNING queue_id",
+                (lease.until, lease.owner, *chunk),
+            )
+            held.update(row[0] for row in rows)
+        return [queue_id for queue_id in queue_ids if queue_id not in held]
 
     def shed_in(self, tx: Tx, owner: str, rows: Iterable[tuple[str, int]] | None = None) -> None:
         """Give rows back that `owner` has not tried: these (queue id, number), or all of them."""
@@ -188,25 +234,30 @@ class Spool:
                 f"{sql} AND queue_id = ? AND number = ?", [(status, self._site, owner, *row) for row in rows]
             )
 
-    def next_due(self, tx: Tx, *, owner: str) -> float | None:
-        """When the next row needs attention: a recipient falls due, or another owner's lease runs out."""
-        due = tx.execute(
+    def next_due(self, tx: Tx) -> float | None:
+        """When the next recipient falls due."""
+        due: float | None = tx.execute(
             "SELECT MIN(due) FROM queue_recipients WHERE site = ? AND status = 'waiting' AND held = 0", (self._site,)
         ).fetchone()[0]
-        lease = tx.execute(
-            "SELECT MIN(lease_until) FROM queue_recipients WHERE site = ? AND status = 'active' AND lease_owner <> ?",
-            (self._site, owner),
+        return due
+
+    def next_expiry(self, tx: Tx) -> float | None:
+        """When the next lease runs out, if nobody renews it."""
+        until: float | None = tx.execute(
+            "SELECT MIN(lease_until) FROM queue_recipients WHERE site = ? AND status = 'active'", (self._site,)
         ).fetchone()[0]
-        times = [when for when in (due, lease) if when is not None]
-        return min(times) if times else None
+        return until
 
     # Outcomes
 
-    def drop_in(self, tx: Tx, queue_id: str, content: int, numbers: Sequence[int]) -> None:
-        """Remove recipients that are done with; the last one takes the message along."""
-        tx.executemany(
+    def drop_in(self, tx: Tx, queue_id: str, content: int, numbers: Sequence[int]) -> int:
+        """Remove recipients that are done with, whoever holds them; the last one takes the message along.
+
+        Returns how many were still there.
+        """
+        dropped = tx.executemany(
             "DELETE FROM queue_recipients WHERE queue_id = ? AND number = ?", [(queue_id, number) for number in numbers]
-        )
+        ).rowcount
         gone = tx.execute(
             "DELETE FROM queue_messages WHERE queue_id = ? "
             "AND NOT EXISTS (SELECT 1 FROM queue_recipients WHERE queue_id = ?)",
@@ -214,11 +265,12 @@ class Spool:
         ).rowcount
         if gone:
             self._blobs.release(tx, content)
+        return dropped
 
-    def defer_in(self, tx: Tx, queue_id: str, rows: Iterable[Deferral], *, owner: str) -> None:
-        """Let recipients that `owner` holds wait for another attempt."""
+    def defer_in(self, tx: Tx, queue_id: str, rows: Iterable[Deferral], *, owner: str) -> int:
+        """Let recipients that `owner` holds wait for another attempt; returns how many it did hold."""
         status = move(RecipientStatus.ACTIVE, "defer")
-        tx.executemany(
+        return tx.executemany(
             "UPDATE queue_recipients SET status = ?, attempts = ?, next_attempt = ?, due = ?, warned = ?, reply = ?, "
             "remote = ?, last_attempt = ?, lease_owner = '' WHERE queue_id = ? AND number = ? AND lease_owner = ?",
             [
@@ -237,7 +289,7 @@ class Spool:
                 )
                 for row, due in rows
             ],
-        )
+        ).rowcount
 
     # What operators ask for
 

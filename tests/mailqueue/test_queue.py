@@ -98,25 +98,6 @@ async def test_rows_left_active_by_a_dead_process_are_taken_over_at_the_next_sta
     assert await kit.queue.count() == 0
 
 
-async def test_lease_of_another_owner_is_respected_until_it_runs_out(make_kit):
-    kit = await make_kit()
-    spool = kit.queue._spool
-    await kit.queue.hold(await _held_back(kit))
-    [item] = await kit.queue.items()
-
-    def lease_to_other(tx) -> None:
-        tx.execute(
-            "UPDATE queue_recipients SET status = 'active', lease_owner = 'other', lease_until = ?",
-            (kit.clock.now() + 300,),
-        )
-
-    await kit.database.write(lease_to_other)
-    assert await kit.database.read(lambda tx: spool.next_due(tx, owner="me")) == kit.clock.now() + 300
-    assert await kit.database.write(lambda tx: spool.take_over_in(tx, now=kit.clock.now() + 299, owner="me")) == 0
-    assert await kit.database.write(lambda tx: spool.take_over_in(tx, now=kit.clock.now() + 300, owner="me")) == 1
-    assert (await kit.queue.item(item.queue_id)).recipients[0].status is RecipientStatus.WAITING
-
-
 async def _held_back(kit: Kit) -> str:
     kit.courier.always("b@beta.test", LATER_OUTCOME)
     return await kit.send("b@beta.test")
@@ -365,7 +346,7 @@ async def test_outcome_is_written_again_when_the_database_does_not_answer(make_k
         return await write(work, **options)
 
     monkeypatch.setattr(kit.database, "write", failing)
-    monkeypatch.setattr("mailsandbox.mailqueue.attempts._WRITE_RETRIES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("mailsandbox.mailqueue.attempts._FIRST_PAUSE", 0.0)
     gate.set()
     await kit.queue.quiet()
     assert len(kit.courier.attempts) == 1

@@ -43,18 +43,11 @@ async def test_two_daemons_share_what_is_due_without_trying_anything_twice(make_
     assert await first.queue.count() == 0
 
 
-async def test_what_a_dead_daemon_held_is_taken_over_when_its_leases_run_out(make_kit, postgres):  # noqa: F811
-    url, clock = postgres.new_database(), ManualClock()
-    survivor = await make_kit(database=open_database(url), clock=clock)
-    dead = await Kit(database=open_database(url), clock=clock).start()
-    dead.courier.gates["beta.test"] = asyncio.Event()
-    await dead.put("b@beta.test")
-    await asyncio.sleep(0)
-    dead.queue._closing = True  # a killed process gives nothing back
-    await dead.queue._tasks.aclose()
-    dead.queue._attempts.end()
-    await dead.database.aclose()
-    await clock.advance(599)
-    assert survivor.courier.attempts == []
-    await clock.advance(602)
-    assert [addresses for _, _, addresses, _, _ in survivor.courier.attempts] == [["b@beta.test"]]
+async def test_daemons_that_meet_on_an_empty_database_all_start(postgres):  # noqa: F811
+    url = postgres.new_database()
+    kits = [Kit(database=open_database(url)) for _ in range(6)]
+    await asyncio.gather(*(kit.start() for kit in kits))
+    await kits[0].send("b@beta.test")
+    assert await kits[5].queue.count() == 0
+    for kit in kits:
+        await kit.aclose()
