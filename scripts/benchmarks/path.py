@@ -165,17 +165,17 @@ def throughput(running: Daemon, octets: int, sessions: int, seconds: float) -> d
         at = running.services["alpha.smtp"]
         await asyncio.gather(*(_session(at, message, count, account) for _ in range(sessions)))
         accepted = time.perf_counter() - began
-        while await asyncio.to_thread(_stored, running, account) < sessions * count:
+        while await asyncio.to_thread(stored, running, account) < sessions * count:
             await asyncio.sleep(0.01)
         return accepted, time.perf_counter() - began
 
     name = f"{octets}-{sessions}"
     _, took = asyncio.run(load(f"warm-{name}@beta.test", per_session))
     count = max(1, min(int(seconds / max(took, 0.001)), 400_000_000 // (octets * sessions), 4000 // sessions))
-    accepted, stored = asyncio.run(load(f"run-{name}@beta.test", count))
+    accepted, arrived = asyncio.run(load(f"run-{name}@beta.test", count))
     total = sessions * count
     _reset(running)
-    return {"messages": total, "accepted_per_s": total / accepted, "stored_per_s": total / stored}
+    return {"messages": total, "accepted_per_s": total / accepted, "stored_per_s": total / arrived}
 
 
 def _http(running: Daemon) -> str:
@@ -183,7 +183,8 @@ def _http(running: Daemon) -> str:
     return f"http://{host}:{port}/v1"
 
 
-def _stored(running: Daemon, account: str) -> int:
+def stored(running: Daemon, account: str) -> int:
+    """How many messages an account has."""
     url = f"{_http(running)}/accounts/{account}/mailboxes"
     with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(url) as answer:
         return sum(mailbox["messages"] for mailbox in json.load(answer)["mailboxes"])

@@ -44,11 +44,11 @@ mydestination =
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_client_connection_count_limit = 0
-default_transport = discard
 default_process_limit = 100
 message_size_limit = 50000000
 alias_maps =
 """
+DISCARDING = "default_transport = discard\n"
 POSTFIX_MASTER = """
 127.0.0.1:{port} inet n - n - - smtpd
 postlog unix-dgram n - n - 1 postlogd
@@ -154,18 +154,20 @@ def python_server(name: str) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def postfix() -> Iterator[tuple[int, int]]:
-    """A private instance that discards what it has queued; needs root."""
+def postfix(
+    *, settings: str = DISCARDING, services: str = "", directory: str | None = None
+) -> Iterator[tuple[int, int]]:
+    """A private instance that does with what it has queued as `settings` say; needs root."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="bench-postfix-") as directory:
-        root = Path(directory)
+    with tempfile.TemporaryDirectory(prefix="bench-postfix-", dir=directory) as folder:
+        root = Path(folder)
         root.chmod(0o755)
         (root / "etc").mkdir()
         (root / "queue").mkdir()
         (root / "data").mkdir()
         shutil.chown(root / "data", "postfix")
-        (root / "etc/main.cf").write_text(POSTFIX_MAIN.format(root=root))
-        (root / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port))
+        (root / "etc/main.cf").write_text(POSTFIX_MAIN.format(root=root) + settings)
+        (root / "etc/master.cf").write_text(POSTFIX_MASTER.format(port=port) + services)
         command = ["postfix", "-c", str(root / "etc")]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run([*command, "start"], check=True, **quiet)  # type: ignore[call-overload]
