@@ -8,6 +8,7 @@
     │   ├── NoSuchAccount      ├── NoSuchMailbox      ├── NoSuchMessage
     │   ├── MailboxExists      ├── BadMailboxName     ├── OverQuota
     │   ├── MaildropInUse      ├── TooLarge           ├── Conflict
+    │   ├── BadArchive         what shall be imported is no archive, or a damaged one
     │   ├── StoreUnavailable   the database does not answer, or cannot be written: try again later
     │   └── StoreFull          no room left: try again later
     └── QueueError
@@ -72,6 +73,10 @@ class TooLarge(StoreError):
 
 class Conflict(StoreError):
     """The state changed under the request."""
+
+
+class BadArchive(StoreError):
+    """The file is no archive of ours, or a damaged one."""
 
 
 class StoreUnavailable(StoreError):

@@ -6,7 +6,7 @@ moment of them. Bounded: what is remembered to have been seen is forgotten oldes
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -68,6 +68,11 @@ _SIGHTING: Final = (
     "WHERE EXISTS (SELECT 1 FROM journey_keys WHERE id = ?) ON CONFLICT (mailbox_id, uid, protocol) DO NOTHING"
 )
 
+_RETURN_SIGHTING: Final = (
+    "INSERT INTO shown (mailbox_id, uid, protocol, at, shown_ns) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (mailbox_id, uid, protocol) DO NOTHING"
+)
+
 Sighting = tuple[int, int, str, float, int, str]
 
 
@@ -103,7 +108,7 @@ class JourneyLedger:
             (journey_id, NAMES[type(event)], self._clock.now(), _encode(event)),
         )
         match event:
-            case Accepted(queue_id=key) | Delivered(message_id=key):
+            case Accepted(queue_id=key) | Delivered(message_id=key) if key:
                 tx.execute(
                     "INSERT INTO journey_keys (id, journey_id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
                     (key, journey_id),
@@ -245,6 +250,35 @@ def read_events(tx: Tx, journey_id: str) -> list[JourneyEvent]:
             after = (shown_ns - delivered.committed_ns) / 1e6
             events.append(FirstShown(delivered.message_id, protocol, at, after))
     return events
+
+
+def journeys_after(tx: Tx, after: str, limit: int) -> list[JourneyId]:
+    """The next ids of journeys, in their own order."""
+    rows = tx.execute(
+        "SELECT DISTINCT journey_id FROM journey_events WHERE journey_id > ? ORDER BY journey_id LIMIT ?",
+        (after, limit),
+    )
+    return [JourneyId(row[0]) for row in rows]
+
+
+def return_journey(ledger: JourneyLedger, tx: Tx, journey_id: str, events: Sequence[JourneyEvent]) -> bool:
+    """Put a journey back as it was; False where it is here already. A copy without a message id is in no mailbox."""
+    known = tx.execute("SELECT 1 FROM journey_events WHERE journey_id = ? LIMIT 1", (journey_id,)).fetchone()
+    if known is not None:
+        return False
+    committed: dict[str, int] = {}
+    for event in events:
+        match event:
+            case FirstShown(message_id, protocol, at, after_ms):
+                place = parse_message_id(message_id)
+                if place is not None and message_id in committed:
+                    shown_ns = committed[message_id] + int(after_ms * 1e6)
+                    tx.execute(_RETURN_SIGHTING, (*place, protocol, at, shown_ns))
+            case _:
+                ledger.append_in(tx, journey_id, event)
+                if isinstance(event, Delivered):
+                    committed[event.message_id] = event.committed_ns
+    return True
 
 
 def forget_journeys(tx: Tx, *, keep: int, older_than: float) -> int:

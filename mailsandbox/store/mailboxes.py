@@ -83,13 +83,32 @@ class Mailboxes:
         """Remove a mailbox and its messages; those below it stay. Raises NoSuchMailbox, BadMailboxName for INBOX."""
         if mailbox_name(name) == INBOX:
             raise BadMailboxName("INBOX cannot be deleted")  # RFC 9051 §6.3.5
-        mailbox = unit.mailbox(account, name)
-        messages, octets = self.empty(unit, mailbox)
-        for table in ("mailboxes WHERE id", "metadata WHERE mailbox_id", "expunged WHERE mailbox_id"):
-            unit.tx.execute(f"DELETE FROM {table} = ?", (mailbox.key,))
-        seq, _ = unit.number(account, 1, messages=-messages, octets=-octets)
-        unit.log(seq, ChangeType.MAILBOX_DELETE, mailbox)
-        unit.delta(mailbox).removed = True
+        self._drop(unit, unit.mailbox(account, name))
+
+    def bring_back(
+        self, unit: Unit, account: Account, name: str, *, special_use: str, uid_validity: int, mod_seq: int
+    ) -> Mailbox | None:
+        """A mailbox as it was in another store; None where one of that name has held messages.
+
+        One that never did is replaced rather than changed: who has it open cannot be told of a new UIDVALIDITY
+        (RFC 9051 §2.3.1.1), but can be told that it is gone.
+        """
+        name = mailbox_name(name)
+        found = unit.find_mailbox(account, name)
+        if found is not None:
+            if unit.tx.execute("SELECT 1 FROM mailboxes WHERE id = ? AND uid_next > 1", (found.key,)).fetchone():
+                return None
+            self._drop(unit, found)
+        made = self._insert(unit, account, name, special_use)
+        # RFC 7162 §3.1.2.2: to a reader who knows this UIDVALIDITY the highest mod-sequence must not seem to fall.
+        unit.tx.execute(
+            "UPDATE mailboxes SET uid_validity = ?, mod_seq = ? WHERE id = ?", (uid_validity, mod_seq, made.key)
+        )
+        # What takes this name later must have a greater one.
+        unit.tx.execute(
+            "UPDATE meta SET value = ? WHERE name = 'uid_validity' AND value < ?", (uid_validity, uid_validity)
+        )
+        return Mailbox(made.key, account, name, uid_validity)
 
     def rename(self, unit: Unit, account: Account, old: str, new: str) -> None:
         """Rename a mailbox and all below it; of INBOX, move its messages to a new mailbox (RFC 9051 §6.3.6)."""
@@ -196,6 +215,14 @@ class Mailboxes:
         seq, _ = unit.number(account, 1)
         unit.log(seq, ChangeType.MAILBOX_CREATE, mailbox)
         return mailbox
+
+    def _drop(self, unit: Unit, mailbox: Mailbox) -> None:
+        messages, octets = self.empty(unit, mailbox)
+        for table in ("mailboxes WHERE id", "metadata WHERE mailbox_id", "expunged WHERE mailbox_id"):
+            unit.tx.execute(f"DELETE FROM {table} = ?", (mailbox.key,))
+        seq, _ = unit.number(mailbox.account, 1, messages=-messages, octets=-octets)
+        unit.log(seq, ChangeType.MAILBOX_DELETE, mailbox)
+        unit.delta(mailbox).removed = True
 
     def _rename_one(self, unit: Unit, mailbox: Mailbox, new: str) -> None:
         unit.tx.execute("UPDATE mailboxes SET name = ? WHERE id = ?", (new, mailbox.key))

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from mailsandbox.access.http import (
     accounts,
+    archives,
     changes,
     content,
     control,
@@ -54,6 +55,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *sessions.ENDPOINTS,
     *queue.ENDPOINTS,
     *control.ENDPOINTS,
+    *archives.ENDPOINTS,
     *health.ENDPOINTS,
     Endpoint("GET", "/openapi.json", show_openapi, "This document", gives="application/json"),
     Endpoint("GET", "/", home.show_home, "The latest messages and these routes, for people", gives="text/html"),

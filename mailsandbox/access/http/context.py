@@ -59,6 +59,7 @@ class HttpOptions:
     longest_wait: float = 300.0  # of Prefer: wait and /v1/wait; RFC 6202 §5.5 finds proxies cutting at 30 to 120
     stall: float = 60.0  # a reader of a stream that takes nothing for so long is cut off
     max_body: int = 67_108_864  # octets of one request's body
+    max_archive: int = 8 << 30  # octets of an archive to import; it is written to a temporary file, not kept in memory
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from mailsandbox.access.http import shapes
 from mailsandbox.access.http.endpoints import Endpoint
 from mailsandbox.access.http.problems import MEDIA_TYPE
 from mailsandbox.access.http.release import version
@@ -33,7 +32,9 @@ PROBLEM: Final[Document] = {
 def document(endpoints: Sequence[Endpoint]) -> Document:
     """The whole document."""
     queries = [endpoint.query for endpoint in endpoints if endpoint.query is not None]
-    _, components = msgspec.json.schema_components([*shapes.schema_types(), *queries], ref_template=_TEMPLATE)
+    bodies = [kind for endpoint in endpoints for kind in (*endpoint.takes, endpoint.gives)]
+    structs = [kind for kind in bodies if isinstance(kind, type)]
+    _, components = msgspec.json.schema_components([*structs, *queries], ref_template=_TEMPLATE)
     paths: Document = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, components)

@@ -57,6 +57,7 @@ _TABLE: Final[tuple[tuple[type[errors.MailsandboxError], int, str], ...]] = (
     (errors.MaildropInUse, 409, "maildrop-in-use"),
     (errors.Conflict, 409, "conflict"),
     (errors.BadMailboxName, 422, "bad-mailbox-name"),
+    (errors.BadArchive, 422, "bad-archive"),
     (errors.TooLarge, 413, "too-large"),
     (errors.OverQuota, 507, "over-quota"),
     (errors.StoreFull, 507, "store-full"),

@@ -319,12 +319,3 @@ class Status(Struct):
     """Of a health check."""
 
     status: str
-
-
-def schema_types() -> list[type[Struct]]:
-    """Every struct above, for the OpenAPI document."""
-    return [
-        kind
-        for kind in globals().values()
-        if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct
-    ]

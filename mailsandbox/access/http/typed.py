@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import AsyncGenerator
 from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 import msgspec
@@ -76,9 +77,13 @@ async def body(request: Request, kind: type[T], *, limit: int) -> T:
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The whole body. Raises Problem 413 as soon as it is known to be longer than `limit` octets."""
+    return b"".join([chunk async for chunk in body_pieces(request, limit=limit)])
+
+
+async def body_pieces(request: Request, *, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; raises as `read_body`."""
     if (declared := request.headers.get("content-length", "")).isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    chunks: list[bytes] = []
     size = 0
     stream = request.stream()
     while True:
@@ -91,11 +96,11 @@ async def read_body(request: Request, *, limit: int) -> bytes:
                 408, f"no more of the body came for {PATIENCE:g} s", headers={"Connection": "close"}
             ) from None
         if chunk is None:
-            return b"".join(chunks)
+            return
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        chunks.append(chunk)
+        yield chunk
 
 
 def _too_large(limit: int) -> Problem:

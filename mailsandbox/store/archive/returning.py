@@ -1,4 +1,4 @@
-"""Messages that come back from an archive: into a fresh mailbox with the UIDs they had, else appended."""
+"""Messages into a mailbox as they were: with the UIDs they had where these are still to come, else appended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
