@@ -110,6 +110,7 @@ class MailSystem:
             clock=self.clock,
             tls=tls,
             rng=random.Random(0),  # jitter, not secrets; seeded so that a test can repeat a run
+            aliases=spec.aliases,
             memory=Memory(),
             new_id=queue_ids(),
         )

@@ -11,20 +11,21 @@ written the journey. No protocol logic here: what a station does is in its packa
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
-from mailsandbox.deliver.local import deliveries, without_return_path
+from mailsandbox.deliver.aliases import Alias, Aliases
+from mailsandbox.deliver.local import without_return_path
 from mailsandbox.deliver.notifier import Notifier
+from mailsandbox.deliver.placing import Message, Placing
 from mailsandbox.faults import Faults
-from mailsandbox.journey.model import Delivered, JourneyId
+from mailsandbox.journey.model import JourneyId
 from mailsandbox.journey.sessions import SessionLog
-from mailsandbox.mailqueue.model import Action, NewItem, QueuedItem, RecipientReport
 from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
-from mailsandbox.message.envelope import Envelope, Recipient, domain_of
+from mailsandbox.message.envelope import Envelope, domain_of
 from mailsandbox.message.trace import parse_received_ids
 from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
@@ -33,11 +34,10 @@ from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.specs import SiteSpec
 from mailsandbox.store.credentials import Credentials
 from mailsandbox.store.journeys import JourneyLedger
-from mailsandbox.store.model import Landed
 from mailsandbox.store.store import Store
 from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
-from mailsandbox.submit.model import Authentication, Incoming, Kind, Limits, ListenerSpec, SubmitContext
+from mailsandbox.submit.model import Authentication, EachReply, Incoming, Kind, Limits, ListenerSpec, SubmitContext
 from mailsandbox.submit.spool import Memory
 from mailsandbox.tasks import Tasks
 
@@ -55,6 +55,7 @@ class Shared:
     clock: Clock
     tls: ssl.SSLContext
     rng: random.Random
+    aliases: Mapping[str, Alias]
     memory: Memory  # bounds what all listeners hold of messages being received
     new_id: Callable[[], str]
 
@@ -77,6 +78,7 @@ class Site:
             record=shared.ledger.append_in,
             to_seven_bit=courier.seven_bit,
         )
+        self._aliases = Aliases(shared.aliases, is_local=self.is_local)
         self._tasks = Tasks()
         self.queue = Queue(
             shared.database,
@@ -87,6 +89,18 @@ class Site:
             rng=shared.rng,
             record=shared.ledger.append_in,
             notify=self._notifier.notices,
+        )
+        self._placing = Placing(
+            site=spec.name,
+            is_local=self.is_local,
+            aliases=self._aliases,
+            limited=shared.credentials.has_quotas,
+            store=shared.store,
+            notifier=self._notifier,
+            enqueue_in=self.queue.enqueue_in,
+            record=shared.ledger.append_in,
+            new_id=shared.new_id,
+            clock=shared.clock,
         )
         self._context = SubmitContext(
             accept=self.accept,
@@ -99,21 +113,29 @@ class Site:
             tls=shared.tls,
             memory=shared.memory,
             run_queue=self._run_queue,
+            expand=self._members,
         )
         self.listeners = [SmtpListener(listener, self._context) for listener in listener_specs(spec, host)]
 
-    async def accept(self, incoming: Incoming) -> Reply:
-        """Make one message durable, everywhere it belongs, and take responsibility for it (RFC 5321 §6.1)."""
+    async def accept(self, incoming: Incoming) -> Reply | EachReply:
+        """Make one message durable, everywhere it belongs, and take responsibility for it (RFC 5321 §6.1).
 
-        def take_in(tx: Tx) -> None:
+        Where no recipient can be served, nothing is written and the client is told why. Where some can not, LMTP is
+        told which (RFC 2033 §4.2); SMTP has one answer for all, so their sender gets a notification.
+        """
+
+        def take_in(tx: Tx) -> Mapping[str, Reply]:
             journey_id = self._journey_in(tx, incoming)
-            self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
-            self._place_in(tx, incoming.envelope, incoming.trace, incoming.octets, incoming.queue_id, journey_id)
+            message = Message(incoming.envelope, incoming.trace, incoming.octets, incoming.queue_id, journey_id)
+            refused = self._placing.refusals_in(tx, message)
+            if len(refused) < len(incoming.envelope.recipients):
+                self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
+                self._placing.place_in(tx, message, refused, tell=not incoming.each)
+            return refused
 
         if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
             self._shared.store.prepare(without_return_path(incoming.octets))
-        await self._shared.database.write(take_in)
-        return incoming.reply
+        return _answer(incoming, await self._shared.database.write(take_in))
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:
         """Take a message in process, as the first listener would at the end of data: the reply and the queue id."""
@@ -133,7 +155,14 @@ class Site:
         self._tasks.spawn(self.queue.run(domain=domain), name=f"ETRN {domain} at {self.spec.name}")
         return True
 
+    def _members(self, address: str) -> Sequence[str] | None:
+        alias = self._aliases.find(address)
+        return None if alias is None else alias.members
+
     def _check_recipient(self, address: str) -> Reply | None:
+        if self._aliases and self._aliases.find(address) is not None:
+            loop = self._aliases.loop(address)
+            return None if loop is None else reply(554, "5.4.6", f"Alias loop: {loop} (RFC 5321 §6.3)")
         if self.is_local(address) and not self._shared.credentials.may_exist(address):
             return reply(550, "5.1.1", f"No such mailbox here: <{address}>")
         return None
@@ -147,71 +176,18 @@ class Site:
 
     def _hand_over_in(self, tx: Tx, envelope: Envelope, octets: bytes, queue_id: str) -> None:
         """A message that the site itself made (a delivery status notification) goes the normal path."""
-        self._place_in(tx, envelope, b"", octets, queue_id, JourneyId(queue_id))
-
-    def _place_in(
-        self, tx: Tx, envelope: Envelope, trace: bytes, octets: bytes, queue_id: str, journey_id: JourneyId
-    ) -> None:
-        """Every recipient to where it belongs: the store, or the queue."""
-        local = [recipient for recipient in envelope.recipients if self.is_local(recipient.address)]
-        remote = tuple(recipient for recipient in envelope.recipients if not self.is_local(recipient.address))
-        now = self._shared.clock.now()
-        if local:
-            self._deliver_in(tx, envelope, local, trace, octets, journey_id)
-            self._tell_delivered(tx, envelope, local, trace + octets, queue_id, journey_id)
-        if remote:
-            onward = replace(envelope, recipients=remote)
-            self.queue.enqueue_in(tx, NewItem(queue_id, journey_id, onward, trace + octets, now))
-
-    def _deliver_in(
-        self,
-        tx: Tx,
-        envelope: Envelope,
-        recipients: Sequence[Recipient],
-        trace: bytes,
-        octets: bytes,
-        journey_id: JourneyId,
-    ) -> None:
-        copies = deliveries(envelope, recipients, trace=trace)
-        octets = without_return_path(octets)
-        now = self._shared.clock.now()
-        for landed in self._shared.store.deliver_in(tx, copies, octets, journey_id=journey_id, now=now):
-            self._shared.ledger.append_in(tx, journey_id, _delivered(self.spec.name, landed))
-
-    def _tell_delivered(
-        self,
-        tx: Tx,
-        envelope: Envelope,
-        recipients: Sequence[Recipient],
-        octets: bytes,
-        queue_id: str,
-        journey_id: JourneyId,
-    ) -> None:
-        """RFC 3461 §5.2.3: NOTIFY=SUCCESS is answered once the copy lies in the mailbox."""
-        wanted = [recipient for recipient in recipients if "SUCCESS" in recipient.notify]
-        if not wanted:
-            return
-        now = self._shared.clock.now()
-        done = reply(250, "2.1.5", "Delivered to the mailbox")
-        item = QueuedItem(queue_id, journey_id, self.spec.name, envelope, now, len(octets), False, ())
-        reports = [RecipientReport(one, Action.DELIVERED, done.enhanced, done, "", now) for one in wanted]
-        if (notice := self._notifier.notices(item, reports, octets)) is not None:
-            notice(tx)
+        message = Message(envelope, b"", octets, queue_id, JourneyId(queue_id))
+        self._placing.place_in(tx, message, self._placing.refusals_in(tx, message))
 
 
-def _delivered(site: str, landed: Landed) -> Delivered:
-    return Delivered(
-        site=site,
-        recipient=landed.recipient,
-        account=landed.account,
-        mailbox=landed.mailbox,
-        uid=landed.uid,
-        message_id=landed.message_id,
-        seq=landed.seq,
-        octets=landed.octets,
-        at=landed.at,
-        committed_ns=landed.committed_ns,
-    )
+def _answer(incoming: Incoming, refused: Mapping[str, Reply]) -> Reply | EachReply:
+    """What the client is told: all or nothing, but by LMTP to each recipient on its own."""
+    if incoming.each:
+        return EachReply({address: refused.get(address, incoming.reply) for address in incoming.envelope.addresses})
+    if len(refused) == len(incoming.envelope.recipients):
+        # RFC 5321 §4.2.5: nobody's copy was taken. While some may be taken later, all may be sent again.
+        return min(refused.values(), key=lambda answer: answer.permanent)
+    return incoming.reply
 
 
 def listener_specs(spec: SiteSpec, host: str) -> list[ListenerSpec]:

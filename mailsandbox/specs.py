@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from mailsandbox.deliver.aliases import Alias
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.relay.routes import Route
 from mailsandbox.store.credentials import Credentials
@@ -126,6 +127,7 @@ class SandboxSpec:
     access: AccessSpec = AccessSpec()
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: TlsSpec | None = None
+    aliases: Mapping[str, Alias] = field(default_factory=dict)  # by address
 
     def ephemeral(self) -> "SandboxSpec":
         """The same on free ports."""

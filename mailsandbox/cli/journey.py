@@ -60,6 +60,11 @@ def report(view: Json, *, transcript: bool = True) -> Iterator[str]:
 def _hop(hop: Json, began: float, *, transcript: bool) -> Iterator[str]:
     if hop["accepted"]:
         yield from _accepted(hop["accepted"], began, transcript=transcript)
+    for expansion in hop["expansions"]:
+        members = ", ".join(map(clean, expansion["members"]))
+        yield from _wrapped(f"alias {clean(expansion['address'])}: {members}")
+    for refusal in hop["undelivered"]:
+        yield from _wrapped(f"not delivered to {clean(refusal['recipient'])}: {clean(refusal['reply'])}")
     for attempt in hop["attempts"]:
         yield ""
         yield from _attempt(attempt, began, transcript=transcript)

@@ -16,6 +16,7 @@ from mailsandbox.config.tables import (
     AccessTable,
     AccountTable,
     ClockTable,
+    ListTable,
     RelayTable,
     RetryTable,
     RouteTable,
@@ -25,10 +26,12 @@ from mailsandbox.config.tables import (
     TlsTable,
 )
 from mailsandbox.config.values import address, one_of, period, port, size
+from mailsandbox.deliver.aliases import Alias
 from mailsandbox.errors import ConfigError
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.relay.routes import Login, Route
 from mailsandbox.relay.zone import Zone
+from mailsandbox.smtp.paths import check_mailbox
 from mailsandbox.specs import (
     DEFAULT_SITES,
     AccessSpec,
@@ -90,6 +93,7 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
         zone=_zone(tables, source),
         access=_access(convert(source, ("access",), tables, AccessTable), source),
         retention=_retention(convert(source, ("store",), tables, StoreTable), source),
+        aliases=_aliases(tables, source),
         tls=TlsSpec(Path(tls.certificate), Path(tls.key)) if tls.certificate else None,
     )
 
@@ -145,6 +149,28 @@ def _accounts(tables: dict[str, Any], source: Source) -> Credentials:  # Any: pa
         quota = size(source, ("accounts", login, "quota"), table.quota)
         specs[canonical(login)] = AccountSpec(table.password, quota, table.personality.lower())
     return Credentials(any_account=any_account, specs=specs)
+
+
+def _aliases(tables: dict[str, Any], source: Source) -> dict[str, Alias]:  # Any: parsed TOML
+    aliases: dict[str, Alias] = {}
+    for name, value in convert_names(source, ("aliases",), tables).items():
+        path = ("aliases", name)
+        match value:
+            case Mapping():
+                table = convert_value(source, path, value, ListTable)
+                alias = Alias(tuple(table.members), table.owner)
+                addresses = [name, table.owner, *alias.members]
+            case [*members] if all(isinstance(member, str) for member in members):
+                alias = Alias(tuple(members))
+                addresses = [name, *members]
+            case _:
+                raise source.error(path, 'write ["a@beta.test", ...] or { members = [...], owner = "c@beta.test" }')
+        if not alias.members:
+            raise source.error(path, "an alias needs a member at least")
+        for wrong in (one for one in addresses if "@" not in one or check_mailbox(one) is not None):
+            raise source.error(path, f"{wrong!r} is not an address like team@beta.test")
+        aliases[canonical(name)] = alias
+    return aliases
 
 
 def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed TOML

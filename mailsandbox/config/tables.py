@@ -68,6 +68,11 @@ class LoginTable(Table):
     password: str
 
 
+class ListTable(Table):
+    members: list[str]
+    owner: str
+
+
 class RouteTable(Table):
     domain: str
     host: str
@@ -115,4 +120,4 @@ TABLES: Final[dict[str, type[Table]]] = {
     "store": StoreTable,
     "tls": TlsTable,
 }
-TOP_LEVEL: Final = (*TABLES, "sites", "zone", "accounts", "routes")
+TOP_LEVEL: Final = (*TABLES, "sites", "zone", "accounts", "aliases", "routes")

@@ -13,6 +13,10 @@ def tables(spec: SandboxSpec) -> Tables:
         "server": _given(host=spec.host, data=spec.data and str(spec.data), database=spec.database),
         "clock": {"mode": "manual" if spec.manual_clock else "system"},
         "accounts": _accounts(spec),
+        "aliases": {
+            address: {"members": list(alias.members), "owner": alias.owner} if alias.owner else list(alias.members)
+            for address, alias in spec.aliases.items()
+        },
         "sites": {site.name: _site(site) for site in spec.sites},
         "relay": _relay(spec),
         "routes": [

@@ -7,10 +7,12 @@ from mailsandbox.journey.model import (
     Accepted,
     Attempted,
     Delivered,
+    Expanded,
     FirstShown,
     JourneyEvent,
     JourneyId,
     Notified,
+    Undelivered,
 )
 from mailsandbox.message.findings import Finding
 
@@ -32,6 +34,8 @@ class Hop:
     attempts: list[Attempted] = field(default_factory=list)
     deliveries: list[Shown] = field(default_factory=list)
     notifications: list[Notified] = field(default_factory=list)
+    expansions: list[Expanded] = field(default_factory=list)
+    undelivered: list[Undelivered] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,10 @@ def assemble(journey_id: JourneyId, events: Sequence[JourneyEvent]) -> Journey:
             case Delivered():
                 first = [view for view in shown if view.message_id == event.message_id]
                 hop_of(event.site).deliveries.append(Shown(event, first))
+            case Expanded():
+                hop_of(event.site).expansions.append(event)
+            case Undelivered():
+                hop_of(event.site).undelivered.append(event)
             case Notified():
                 hop_of(event.site).notifications.append(event)
             case FirstShown():
@@ -94,9 +102,14 @@ def _state(hops: Sequence[Hop]) -> str:
     for hop in hops:
         if hop.accepted:
             latest.update(dict.fromkeys(hop.accepted.envelope.recipients, "queued"))
+        for expansion in hop.expansions:
+            if expansion.address not in expansion.members:
+                latest.pop(expansion.address, None)
+            latest.update({member: latest.get(member, "queued") for member in expansion.members})
         for attempt in hop.attempts:
             latest.update({outcome.address: outcome.outcome for outcome in attempt.outcomes})
         latest.update({shown.delivery.recipient: "delivered" for shown in hop.deliveries})
+        latest.update({refusal.recipient: "failed" for refusal in hop.undelivered})
         for notice in hop.notifications:
             if notice.action in ("failed", "double-bounce"):
                 latest.update(dict.fromkeys(notice.recipients, "failed"))

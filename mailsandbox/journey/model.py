@@ -122,6 +122,26 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded:
+    """A recipient was an alias or a list: its members took its place (RFC 5321 §3.9)."""
+
+    site: str
+    address: str
+    members: list[str]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A recipient of an accepted message has no mailbox that could take it; `reply` says why."""
+
+    site: str
+    recipient: str
+    reply: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Notified:
     """A delivery status notification was sent about recipients of this journey."""
 
@@ -142,4 +162,4 @@ class FirstShown:
     after_ms: float  # since the commit
 
 
-JourneyEvent = Accepted | Attempted | Delivered | Notified | FirstShown
+JourneyEvent = Accepted | Attempted | Delivered | Expanded | Undelivered | Notified | FirstShown

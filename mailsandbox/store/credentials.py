@@ -48,6 +48,11 @@ class Credentials:
         return spec.password if spec else None
 
     @property
+    def has_quotas(self) -> bool:
+        """Whether any account has a quota."""
+        return any(spec.quota is not None for spec in self.specs.values())
+
+    @property
     def has_secrets(self) -> bool:
         """Whether any account has a password, so that those mechanisms are worth offering."""
         return any(spec.password is not None for spec in self.specs.values())

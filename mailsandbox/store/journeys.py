@@ -19,10 +19,12 @@ from mailsandbox.journey.model import (
     Accepted,
     Attempted,
     Delivered,
+    Expanded,
     FirstShown,
     JourneyEvent,
     JourneyId,
     Notified,
+    Undelivered,
 )
 from mailsandbox.store.model import message_id_of, parse_message_id
 
@@ -54,10 +56,12 @@ MAX_REMEMBERED: Final = 200_000  # UIDs, about 12 MB
 MAX_WAITING: Final = 20_000  # sightings not yet written; more are not recorded
 _CHUNK: Final = 500  # sightings in one transaction
 
-KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Notified]]] = {
+KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Expanded | Undelivered | Notified]]] = {
     "accepted": Accepted,
     "attempted": Attempted,
     "delivered": Delivered,
+    "expanded": Expanded,
+    "undelivered": Undelivered,
     "notified": Notified,
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}

@@ -62,6 +62,10 @@ class Messages:
         self._quota = quota
         self._held = held
 
+    def limit_of(self, address: str) -> int | None:
+        """The account's quota in octets."""
+        return self._quota(address)
+
     def deliver(self, unit: Unit, mailbox: Mailbox, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """One copy into `mailbox`. Raises OverQuota."""
         octets = len(delivery.trace) + content.size

@@ -242,6 +242,14 @@ class Store:
         self._watch(unit)
         return [landed[index] for index in range(len(deliveries))]
 
+    def room_in(self, tx: Tx, address: str) -> tuple[int, int] | None:
+        """The account's quota, and what is left of it, in octets; None where it has none."""
+        limit = self.messages.limit_of(address)
+        if limit is None:
+            return None
+        row = tx.execute("SELECT octets FROM accounts WHERE address = ?", (canonical(address),)).fetchone()
+        return limit, limit - (row[0] if row else 0)
+
     def _deliver_one(self, unit: Unit, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """Where it went the last time, without looking; when that is gone, or on the first time, after looking."""
         mailbox = self.mailboxes_of.known_target(delivery.account, delivery.mailbox)

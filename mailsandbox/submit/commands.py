@@ -73,8 +73,8 @@ class SmtpCommands(SMTP, abc.ABC):
     # -- what the connection does ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def say(self, answer: Reply) -> None:
-        """Reply; sent with those before it when no more commands are here (RFC 2920 §3.2)."""
+    def say(self, answer: Reply, *, utf8: bool = False) -> None:
+        """Reply, in UTF-8 where the client asked for it; sent when no more commands are here (RFC 2920 §3.2)."""
 
     @abc.abstractmethod
     def say_line(self, line: str) -> None:
@@ -328,7 +328,9 @@ class SmtpCommands(SMTP, abc.ABC):
     async def smtp_EXPN(self, arg: str) -> None:
         """RFC 5321 §3.5."""
         if not await self.check_auth_needed("EXPN"):
-            self.say(self.conversation.expn(arg or ""))
+            # RFC 6531 §3.7.4.2: members that are not ASCII are named only to those who say SMTPUTF8.
+            answer = self.conversation.expn(arg or "")
+            self.say(answer, utf8=answer.code == 250)
 
     async def smtp_ETRN(self, arg: str) -> None:
         """RFC 1985."""

@@ -248,11 +248,19 @@ class Conversation:
         return self._context.check_recipient(address) if "@" in address else None
 
     def expn(self, argument: str) -> Reply:
-        """EXPN: there are no lists here, and who is there is not told."""
+        """EXPN: the members of an alias or list (RFC 5321 §3.5.1); who else is there is not told."""
         if not self._spec.expand:
             return reply(502, "5.5.1", "EXPN is not offered here")
-        if not self._without_smtputf8(argument)[0]:
+        text, utf8 = self._without_smtputf8(argument)
+        if not text:
             return reply(501, "5.5.4", "Syntax: EXPN list (RFC 5321 §4.1.1.7)")
+        name = text.removeprefix("<").removesuffix(">")
+        members = self._context.expand(name if "@" in name else f"{name}@{self._spec.domain}")
+        if members is not None:
+            if not utf8 and not all(member.isascii() for member in members):
+                # RFC 6531 §3.7.4.2, RFC 5248: X.6.8 UTF-8 string reply is required, but not permitted by the client.
+                return reply(553, "5.6.8", "The members are not ASCII: EXPN list SMTPUTF8 shows them")
+            return reply(250, "2.1.5", *(f"<{member}>" for member in members))
         return reply(252, "2.0.0", "Cannot EXPN, but will take mail for it and try to deliver it (RFC 5321 §3.5.3)")
 
     def _without_smtputf8(self, argument: str) -> tuple[str, bool]:

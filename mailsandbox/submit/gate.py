@@ -15,7 +15,7 @@ from mailsandbox.message.findings import Finding
 from mailsandbox.message.trace import count_received, format_date, received_field
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.model import Incoming, ListenerSpec
+from mailsandbox.submit.model import Incoming, Kind, ListenerSpec
 from mailsandbox.submit.transaction import Client, Transaction, protocol_word
 
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
@@ -103,7 +103,8 @@ class Gate:
             transcript=[],
         )
         done = reply(250, "2.0.0", f"Ok: queued as {queue_id}")
-        return Incoming(queue_id, transaction.envelope(), octets, trace + added, accepted, done)
+        each = spec.kind is Kind.LMTP
+        return Incoming(queue_id, transaction.envelope(), octets, trace + added, accepted, done, each=each)
 
 
 def add_transcript(incoming: Incoming, lines: list[TranscriptLine]) -> None:

@@ -3,6 +3,8 @@
 Invariant: what SMTP would refuse is refused here, with the same reply; what is accepted is as durable.
 """
 
+from dataclasses import replace
+
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.message.envelope import Envelope
 from mailsandbox.smtp.parameters import MailParameters
@@ -36,7 +38,9 @@ async def hand_over(
     )
     try:
         with context.clock.working():
-            return await context.accept(incoming), queue_id
+            answer = await context.accept(replace(incoming, each=False))
+            assert isinstance(answer, Reply)
+            return answer, queue_id if answer.positive else ""
     except (StoreError, QueueError) as error:
         return reply(452, "4.3.1", f"Cannot store the message now: {error}"), ""
 

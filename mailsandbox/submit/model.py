@@ -4,7 +4,7 @@ Knows no socket and no library; `conversation` decides with these, `connection` 
 """
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -129,6 +129,14 @@ class Incoming:
     trace: bytes
     accepted: Accepted
     reply: Reply
+    each: bool = False  # every recipient is answered on its own (LMTP)
+
+
+@dataclass(frozen=True, slots=True)
+class EachReply:
+    """LMTP's answer to a message: that to each recipient, by forward-path, in the order of RCPT (RFC 2033 §4.2)."""
+
+    replies: dict[str, Reply]
 
 
 @dataclass(slots=True)
@@ -136,11 +144,13 @@ class SubmitContext:
     """What the listeners of a site share. `accept` returns when the message is durable, or raises StoreError or
     QueueError, which the client sees as 452 4.3.1; its reply goes to the client. It is begun where the last octet is
     read and becomes a task only when it waits: before that there is no current task, as asyncio.timeout() needs one.
+    EachReply is for `Incoming.each` only. `expand`: the members of an alias or list, None where an address is none.
     """
 
-    accept: Callable[[Incoming], Awaitable[Reply]]
+    accept: Callable[[Incoming], Awaitable[Reply | EachReply]]
     new_id: Callable[[], str]
     check_recipient: Callable[[str], Reply | None] = lambda address: None
+    expand: Callable[[str], Sequence[str] | None] = lambda address: None
     credentials: Credentials = field(default_factory=Credentials)
     sessions: SessionLog = field(default_factory=SessionLog)
     faults: Faults = field(default_factory=Faults)

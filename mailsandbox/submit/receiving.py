@@ -14,7 +14,7 @@ from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
 from mailsandbox.submit.gate import add_transcript
-from mailsandbox.submit.model import Incoming, Kind
+from mailsandbox.submit.model import EachReply, Incoming, Kind
 from mailsandbox.submit.spool import Spool
 from mailsandbox.submit.transaction import Transaction
 from mailsandbox.submit.wire import Reading, SmtpWire
@@ -120,29 +120,39 @@ class SmtpReceiving(SmtpWire):
         self._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
         if answer is None:  # broken off by a fault
             return
-        if answer.positive:
+        *before, last = self._answers(answer, transaction)
+        if last.positive or any(one.positive for one in before):
             self._accepted += 1
         else:
             self._refused += 1
-        # RFC 2033 §4.2: LMTP has one reply for each recipient.
-        replies = len(transaction.rcpt_tos) if self.spec.kind is Kind.LMTP else 1
-        self._mark = self._record.mark + replies
-        for _ in range(replies - 1):
-            self.say(answer)
-        self._proceed(answer)
+        self._mark = self._record.mark + len(before) + 1
+        for one in before:
+            self.say(one)
+        self._proceed(last)
 
-    async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | None:
+    def _answers(self, answer: Reply | EachReply, transaction: Transaction) -> list[Reply]:
+        if isinstance(answer, Reply) and self.spec.kind is not Kind.LMTP:
+            return [answer]
+        # RFC 2033 §4.2: LMTP has one reply for each recipient that RCPT took, in that order.
+        replies = dict.fromkeys(transaction.rcpt_tos, answer) if isinstance(answer, Reply) else answer.replies
+        return [transaction.refused.get(one) or replies[one] for one in transaction.rcpt_tos]
+
+    async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | EachReply | None:
         size = spool.size
         if spool.too_large:
             return self._too_large(size)
         if self._faults:
-            account = ",".join(transaction.rcpt_tos)
-            action = self._faults.match("smtp", site=self.spec.site, stage="message", account=account)
-            if isinstance(action, Respond):
-                self._record.note(f"fault: {action}")
-                return reply(action.code, action.enhanced, action.text)
-            if action is not None and not await self._suffer(action):
-                return None
+            everybody = transaction.rcpt_tos
+            for some in [[one] for one in everybody] if self.spec.kind is Kind.LMTP else [everybody]:
+                action = self._faults.match("smtp", site=self.spec.site, stage="message", account=",".join(some))
+                if isinstance(action, Respond):
+                    self._record.note(f"fault: {action}")
+                    said = reply(action.code, action.enhanced, action.text)
+                    transaction.refused.update(dict.fromkeys(some, said))
+                elif action is not None and not await self._suffer(action):
+                    return None
+            if len(transaction.refused) == len(everybody):
+                return transaction.refused[everybody[-1]]
         memory = self._shared.memory
         if not memory.try_grant(size):
             await memory.grant(size)
@@ -172,7 +182,7 @@ class SmtpReceiving(SmtpWire):
         add_transcript(incoming, self._record.since(self._mark))
         return incoming
 
-    async def _hand_over(self, incoming: Incoming) -> Reply:
+    async def _hand_over(self, incoming: Incoming) -> Reply | EachReply:
         try:
             with self._context.clock.working():
                 return await self._context.accept(incoming)

@@ -81,6 +81,7 @@ class Transaction(SmtpEnvelope):
         self.recipients: list[Recipient] = []
         self.rcpt_given: dict[str, dict[str, str]] = {}
         self.remarks: list[str] = []
+        self.refused: dict[str, Reply] = {}  # by scripted faults at the end of data
         self.chunks = 0  # BDAT commands so far
         self.broken = False  # a chunk was refused: the rest is refused too
 
@@ -99,7 +100,7 @@ class Transaction(SmtpEnvelope):
         parameters = self.parameters
         return Envelope(
             self.reverse_path,
-            tuple(self.recipients),
+            tuple(one for one in self.recipients if one.address not in self.refused),
             body=parameters.body,
             smtputf8=parameters.smtputf8,
             ret=parameters.ret,

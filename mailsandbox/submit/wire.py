@@ -172,7 +172,7 @@ class SmtpWire(SmtpCommands):
 
     # -- replies and the end -----------------------------------------------------------------------------------------
 
-    def say(self, answer: Reply) -> None:
+    def say(self, answer: Reply, *, utf8: bool = False) -> None:
         """Reply; sent with those before it when no more commands are here."""
         if self._muted:
             return
@@ -181,12 +181,12 @@ class SmtpWire(SmtpCommands):
             answer = self._count(answer)
         if answer.enhanced and not self.spec.enhanced_codes:
             answer = Reply(answer.code, "", answer.lines)
-        octets = answer.encode(utf8=False)
+        octets = answer.encode(utf8=utf8)
         self._out.append(octets)
         if len(answer.lines) == 1:
-            self._record.server(octets[:-2].decode("ascii"))
+            self._record.server(octets[:-2].decode())
         else:
-            for line in octets.decode("ascii").splitlines():
+            for line in octets.decode().splitlines():
                 self._record.server(line)
         if code in _FLUSHED:
             self._flush()

@@ -319,11 +319,17 @@ JOURNEY = {
             ],
             "deliveries": [],
             "notifications": [],
+            "expansions": [],
+            "undelivered": [],
         },
         {
             "site": "beta",
             "accepted": None,
             "attempts": [],
+            "expansions": [
+                {"site": "beta", "address": "team@beta.test", "members": ["b@beta.test", "c@beta.test"], "at": 0.0}
+            ],
+            "undelivered": [{"site": "beta", "recipient": "c@beta.test", "reply": "552 5.2.2 Mailbox full", "at": 0.0}],
             "notifications": [
                 {
                     "site": "beta",
@@ -372,6 +378,8 @@ def test_the_journey_reads_hop_by_hop_in_eighty_columns(run, scripted):
         "   560 octets in, 600 sent after conversion, no BODY parameter",
         "   edit in part 1, octets 100-108: 8bit-body (RFC 6152 §3)",
         "     - déjà vu",
+        "alias team@beta.test: b@beta.test, c@beta.test",
+        "not delivered to c@beta.test: 552 5.2.2 Mailbox full",
         "     + d=C3=A9j=C3=A0 vu",
         "   b@beta.test: relayed, 250 2.0.0 Ok",
         "delivered at +60.0 ms to b@beta.test INBOX, UID 1, 700 B",
