@@ -4,8 +4,10 @@ Invariants: judged by octets, never by labels; what is sent is legal for what th
 conversion of a conversion is itself. `emulate` shows what other servers do to the same message instead.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mailsandbox.encoding.classify import Inspection, Needs, is_clean, judged_parts, needs_of, offences
 from mailsandbox.encoding.conversion import Conversion, Target, Unconvertible
@@ -30,6 +32,9 @@ from mailsandbox.message.findings import Edit, Finding
 from mailsandbox.message.spans import Part, scan
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
+
+# A type without parts, in a header of small letters.
+_LEAF: Final = re.compile(rb"content-type[ \t]*:[ \t]*(?:text|image|audio|video|font|application)/")
 
 
 def prepare(octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy) -> Verdict:
@@ -136,6 +141,9 @@ def _refuse(finding: Finding, code: int, findings: list[Finding]) -> Refuse:
 
 def _may_say_binary(octets: bytes) -> bool:
     """Whether a Content-Transfer-Encoding could say binary, which only a BINARYMIME hop may see (RFC 3030 §3)."""
+    header = octets[: octets.find(b"\r\n\r\n") + 1 or len(octets)].lower()
+    if header.count(b"content-type") == len(_LEAF.findall(header)):
+        return b"binary" in header  # no parts, so no fields anywhere else
     return b"inary" in octets or b"BINARY" in octets
 
 

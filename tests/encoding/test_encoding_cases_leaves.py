@@ -128,6 +128,14 @@ def test_case_12_a_binary_label_on_plain_text_is_accepted_and_relabelled():
     assert accepted(labelled, SB).octets == labelled
 
 
+@pytest.mark.rfc(3030, "3")
+@pytest.mark.parametrize("around", ["multipart/mixed", "Multipart/Mixed", "(of two) multipart/mixed"])
+def test_case_12_a_binary_label_on_a_clean_part_is_relabelled_too(around):
+    part = b"--b\r\nContent-Transfer-Encoding: binary\r\n\r\nplain\r\n--b--\r\n"
+    labelled = mail(MIME, f"Content-Type: {around}; boundary=b", "") + part
+    assert converted(labelled).octets == labelled.replace(b"binary", b"7bit")
+
+
 @pytest.mark.rfc(6152, "3")
 def test_case_13_undeclared_eight_bit_is_refused_or_marked():
     verdict = received(GERMAN, body="7BIT")

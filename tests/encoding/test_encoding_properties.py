@@ -12,7 +12,7 @@ from encoding_gates import S7, S8, SB, SU, received, relay, untouched
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsandbox.encoding import Accept, Convert, Refuse, is_clean
+from mailsandbox.encoding import Accept, Convert, Refuse, classify, is_clean
 
 GOLDEN = Path(__file__).parent / "golden"
 MESSAGES = [path.read_bytes() for path in sorted(GOLDEN.glob("*.eml"))]
@@ -127,3 +127,13 @@ def test_normalizing_touches_bare_lf_only(octets):
     if isinstance(verdict, Refuse):
         return
     assert verdict.octets == re.sub(rb"(?<!\r)\n", b"\r\n", octets)
+
+
+@pytest.mark.rfc(5321, "2.3.8")
+@given(st.lists(st.sampled_from([b"a", b"bc" * 300, b"\r\n", b"\r", b"\n"]), max_size=12), st.integers(-3, 3))
+def test_clean_octets_have_no_line_end_but_crlf(pieces, shift):
+    """Around the joints of what the classifier looks at in pieces, too."""
+    filling = (b"x" * 62 + b"\r\n") * (classify._PIECE // 64)
+    octets = filling[: len(filling) + shift] + b"".join(pieces)
+    lines = re.split(rb"\r\n", octets)
+    assert is_clean(octets) == all(len(line) <= 998 and not re.search(rb"[\r\n]", line) for line in lines)
