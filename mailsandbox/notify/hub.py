@@ -6,15 +6,16 @@ must act within the commit's own turn of the loop (IMAP): they are called back a
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 
 from mailsandbox.errors import NoSuchAccount
 from mailsandbox.store.credentials import canonical
-from mailsandbox.store.model import Change, ChangePage, Seq
+from mailsandbox.store.logrow import Changes, LogRow
+from mailsandbox.store.model import ChangePage, Seq
 from mailsandbox.store.store import Store
 
-Wake = Callable[[Sequence[Change]], None]
+Wake = Callable[[Changes], None]
 
 
 class Hub:
@@ -54,27 +55,26 @@ class Hub:
         """Wake all readers, whose `next` then returns at once: the server is going down."""
         self._stopped = True
         for reader in tuple(self._readers):
-            reader.wake(())
+            reader.wake()
 
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stopped
 
-    def _committed(self, changes: Sequence[Change]) -> None:
+    def _committed(self, changes: Changes) -> None:
         if not self._listeners:
             return
-        first = changes[0].account
-        if changes[-1].account == first and all(change.account == first for change in changes):
-            self._tell(first, changes)
+        by_account: dict[str, list[LogRow]] = {}
+        for row in changes.rows:
+            by_account.setdefault(row.account, []).append(row)
+        if len(by_account) == 1:
+            self._tell(changes.rows[0].account, changes)
             return
-        by_account: dict[str, list[Change]] = {}
-        for change in changes:
-            by_account.setdefault(change.account, []).append(change)
         for account, own in by_account.items():
-            self._tell(account, own)
+            self._tell(account, Changes(own))
 
-    def _tell(self, account: str, changes: Sequence[Change]) -> None:
+    def _tell(self, account: str, changes: Changes) -> None:
         for wake in tuple(self._listeners.get(account, {}).values()):
             wake(changes)
 
@@ -126,8 +126,8 @@ class Reader:
             self._detach()
             self._detach = None
 
-    def wake(self, changes: Sequence[Change]) -> None:
-        """Something was committed."""
+    def wake(self, changes: Changes | None = None) -> None:
+        """Something was committed, or the hub was stopped."""
         self._awake.set()
 
     async def next(self, timeout: float | None = None, *, limit: int = 1000) -> ChangePage:

@@ -9,10 +9,11 @@ import msgspec
 
 from mailsandbox.database.tx import Tx
 from mailsandbox.errors import NoSuchAccount
-from mailsandbox.store.model import Change, ChangePage, ChangeType, Seq
-from mailsandbox.store.unit import Account, expand
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import Change, ChangePage, ChangeType, Flags, Seq, Uid
+from mailsandbox.store.unit import Account
 
-_decode: Final = msgspec.msgpack.Decoder(tuple[list[int], list[str]]).decode
+_decode: Final = msgspec.msgpack.Decoder(tuple[list[Uid], list[str]]).decode
 
 _PAGE: Final = (
     "SELECT type, mailbox_id, mailbox, mod_seq, at, committed_ns, other_name, first_seq, items FROM changes "
@@ -43,26 +44,38 @@ def read_changes(tx: Tx, account: Account, since: int, limit: int) -> ChangePage
     if since < cut or since > newest:
         return ChangePage([], Seq(newest), reset=True)
     changes: list[Change] = []
-    for _, page in rows_between(tx, account, since, newest, limit):
-        changes += page
+    for row in rows_between(tx, account, since, newest, limit):
+        changes += row.changes()
         if len(changes) >= limit:
             break
     del changes[limit:]
     return ChangePage(changes, changes[-1].seq if changes else Seq(newest))
 
 
-def rows_between(tx: Tx, account: Account, since: int, upto: int, limit: int) -> list[tuple[int, list[Change]]]:
-    """Changes after `since` up to `upto`, by row of the log: mailbox key, and its changes after `since`."""
+def rows_between(tx: Tx, account: Account, since: int, upto: int, limit: int) -> list[LogRow]:
+    """At most `limit` rows of the log, with their changes after `since`; none that begins after `upto`."""
     found = []
     for kind, key, name, mod_seq, at, committed_ns, other_name, first, items in tx.execute(
         _PAGE, (account.key, since, limit)
     ):
-        uids, texts = _decode(items)
-        common = (account.address, ChangeType(kind), key, name, mod_seq, at, committed_ns, other_name)
-        changes = expand(common, first, uids, [tuple(text.split()) for text in texts])
         if first > upto:
             break
-        found.append((key, [change for change in changes if change.seq > since]))
+        uids, texts = _decode(items)
+        flags = [Flags.parse(text) for text in texts]
+        row = LogRow(
+            account.address,
+            ChangeType(kind),
+            key,
+            name,
+            mod_seq,
+            at,
+            committed_ns,
+            other_name,
+            first,
+            uids,
+            flags,
+        )
+        found.append(row.after(since))
     return found
 
 

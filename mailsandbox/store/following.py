@@ -7,7 +7,7 @@ transaction, under the account's lock, so the gap is closed before it is told it
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -15,8 +15,9 @@ from typing import Final
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import StoreError
 from mailsandbox.store.changelog import rows_between
-from mailsandbox.store.messages import COLUMNS, row_of
-from mailsandbox.store.model import Change, ChangeType
+from mailsandbox.store.logrow import Changes, LogRow
+from mailsandbox.store.messages import COLUMNS, rows_of
+from mailsandbox.store.model import ChangeType
 from mailsandbox.store.states import States, deleted
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 from mailsandbox.tasks import Tasks
@@ -35,7 +36,7 @@ class Missed:
 
     account_key: int
     upto: int
-    changes: list[Change] = field(default_factory=list)
+    rows: list[LogRow] = field(default_factory=list)
     deltas: list[MailboxDelta] = field(default_factory=list)
     lost: bool = False  # the log no longer reaches back: the mailboxes must be read anew
     account_gone: bool = False
@@ -48,7 +49,7 @@ class Following:
         self,
         database: Database,
         states: States,
-        tell: Callable[[Sequence[Change]], None],
+        tell: Callable[[Changes], None],
         restored: Callable[[], None],
     ) -> None:
         self._database = database
@@ -96,12 +97,12 @@ class Following:
                 continue
             self._known[each.account_key] = each.upto
             self._states.apply(each.deltas)
-            if new := [change for change in each.changes if change.seq > known]:
-                self._tell(new)
+            if new := [row.after(known) for row in each.rows if row.last > known]:
+                self._tell(Changes(new))
             if each.lost:
                 self._tasks.spawn(self._states.read_anew(each.account_key), name="reading mailboxes anew")
 
-    def own(self, unit: Unit) -> tuple[list[MailboxDelta], list[Change]]:
+    def own(self, unit: Unit) -> tuple[list[MailboxDelta], list[LogRow]]:
         """What is still to be applied and told of our own commit, after what it found missing."""
         self.apply(unit.missed.values())
         skipped: set[int] = set()
@@ -117,10 +118,12 @@ class Following:
             news[unit.addresses[key]] = known  # what is not newer was read from the log already
             self._known[key] = max(known, last)
         late = {unit.addresses[key] for key in skipped}
-        changes = [
-            change for change in unit.changes if change.account not in late and change.seq > news.get(change.account, 0)
+        rows = [
+            row.after(news.get(row.account, 0))
+            for row in unit.logged
+            if row.account not in late and row.last > news.get(row.account, 0)
         ]
-        return [delta for delta in unit.deltas.values() if delta.mailbox.account.key not in skipped], changes
+        return [delta for delta in unit.deltas.values() if delta.mailbox.account.key not in skipped], rows
 
     def _heard(self, topic: str) -> None:
         if topic == RESTORED:
@@ -163,7 +166,7 @@ class Following:
         for state in self._states.of_account(key):
             mailbox = Mailbox(state.key, Account(key, state.account), state.name, state.uid_validity)
             self._states.apply([MailboxDelta(mailbox, removed=True)])
-            self._tell([deleted(state)])
+            self._tell(deleted(state))
 
 
 def _read_page(account_key: int, since: int, held: set[int], tx: Tx) -> Missed:
@@ -172,53 +175,53 @@ def _read_page(account_key: int, since: int, held: set[int], tx: Tx) -> Missed:
 
 def read_missed(tx: Tx, account_key: int, since: int, upto: int | None, held: set[int]) -> Missed:
     """The log after `since` up to `upto` (None: a page of it), with the rows of mailboxes that are `held`."""
-    row = tx.execute("SELECT address, last_seq, cut_seq FROM accounts WHERE id = ?", (account_key,)).fetchone()
-    if row is None:
+    found = tx.execute("SELECT address, last_seq, cut_seq FROM accounts WHERE id = ?", (account_key,)).fetchone()
+    if found is None:
         return Missed(account_key, since, account_gone=True)
-    address, newest, cut = row
+    address, newest, cut = found
     last = newest if upto is None else upto
     if since < cut:
         return Missed(account_key, last, lost=True)
     missed = Missed(account_key, since)
     deltas: dict[int, MailboxDelta] = {}
     touched: dict[int, set[int]] = {}
-    for mailbox_key, changes in rows_between(tx, Account(account_key, address), since, last, _PAGE):
-        missed.changes += changes
-        missed.upto = changes[-1].seq
-        if mailbox_key in held:
-            mailbox = Mailbox(mailbox_key, Account(account_key, address), changes[0].mailbox, 0)
-            delta = deltas.setdefault(mailbox_key, MailboxDelta(mailbox))
-            _collect(delta, changes, touched.setdefault(mailbox_key, set()))
+    for row in rows_between(tx, Account(account_key, address), since, last, _PAGE):
+        missed.rows.append(row)
+        missed.upto = row.last
+        if row.mailbox_key in held:
+            mailbox = Mailbox(row.mailbox_key, Account(account_key, address), row.mailbox, 0)
+            delta = deltas.setdefault(row.mailbox_key, MailboxDelta(mailbox))
+            _collect(delta, row, touched.setdefault(row.mailbox_key, set()))
     for mailbox_key, delta in deltas.items():
         _fill(tx, delta, touched[mailbox_key])
     missed.deltas = list(deltas.values())
     return missed
 
 
-def _collect(delta: MailboxDelta, changes: Sequence[Change], touched: set[int]) -> None:
-    for change in changes:
-        delta.mod_seq = max(delta.mod_seq, change.mod_seq)
-        match change.type:
-            case ChangeType.MESSAGE_NEW | ChangeType.MESSAGE_APPEND if change.uid is not None:
-                delta.uid_next = max(delta.uid_next, change.uid + 1)
-                touched.add(change.uid)
-            case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR if change.uid is not None:
-                touched.add(change.uid)
-            case ChangeType.MESSAGE_EXPUNGE if change.uid is not None:
-                delta.gone.append(change.uid)
-            case ChangeType.MAILBOX_DELETE:
-                delta.removed = True
-            case ChangeType.MAILBOX_RENAME:
-                delta.new_name = change.mailbox
-            case _:
-                pass
+def _collect(delta: MailboxDelta, row: LogRow, touched: set[int]) -> None:
+    delta.mod_seq = max(delta.mod_seq, row.mod_seq)
+    match row.type:
+        case ChangeType.MESSAGE_NEW | ChangeType.MESSAGE_APPEND:
+            delta.uid_next = max(delta.uid_next, row.uids[-1] + 1)
+            touched.update(row.uids)
+        case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR:
+            touched.update(row.uids)
+        case ChangeType.MESSAGE_EXPUNGE:
+            delta.gone += row.uids
+        case ChangeType.MAILBOX_DELETE:
+            delta.removed = True
+        case ChangeType.MAILBOX_RENAME:
+            delta.new_name = row.mailbox
+        case _:
+            pass
 
 
 def _fill(tx: Tx, delta: MailboxDelta, uids: set[int]) -> None:
     """Rows as they are now: what a state holds already it passes over."""
     key = delta.mailbox.key
-    for uid in sorted(uids.difference(delta.gone)):
-        row = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid = ?", (key, uid)).fetchone()
-        if row is not None:
-            delta.added.append(row_of(row))
+    found = (
+        tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid = ?", (key, uid)).fetchone()
+        for uid in sorted(uids.difference(delta.gone))
+    )
+    delta.added += rows_of(tx, [row for row in found if row is not None])
     delta.changed = delta.added

@@ -1,6 +1,6 @@
 """Listings across mailboxes and accounts, newest first, for HTTP, the command line and retention. SQL only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mailsandbox.database.tx import Row, Tx
@@ -8,8 +8,8 @@ from mailsandbox.errors import NoSuchMessage
 from mailsandbox.message.casemap import casemap
 from mailsandbox.store.contents import storable
 from mailsandbox.store.credentials import canonical
-from mailsandbox.store.messages import row_of
-from mailsandbox.store.model import message_id_of, parse_message_id
+from mailsandbox.store.messages import rows_of
+from mailsandbox.store.model import MessageRow, parse_message_id
 from mailsandbox.store.names import mailbox_name
 from mailsandbox.store.search import contains
 from mailsandbox.store.views import MessagePage, MessageQuery, StoredMessage
@@ -33,7 +33,7 @@ def read_message(tx: Tx, message_id: str) -> StoredMessage:
     row = tx.execute(f"{_SELECT} AND m.mailbox_id = ? AND m.uid = ?", place).fetchone() if place else None
     if row is None:
         raise NoSuchMessage(f"there is no message {message_id}")
-    return _stored(row)
+    return _stored(tx, [row])[0]
 
 
 def list_messages(tx: Tx, query: MessageQuery, pending: Mapping[int, tuple[str, str]]) -> MessagePage:
@@ -47,7 +47,7 @@ def list_messages(tx: Tx, query: MessageQuery, pending: Mapping[int, tuple[str, 
     for mailbox in _mailboxes(tx, query):
         place, where = _place(mailbox, start)
         sql = f"{_SELECT} AND {' AND '.join([*place, *conditions, 'TRUE'])} {_ORDER} LIMIT ?"
-        found += [_stored(row) for row in tx.execute(sql, (*where, *parameters, limit + 1))]
+        found += _stored(tx, tx.execute(sql, (*where, *parameters, limit + 1)).fetchall())
     found.sort(key=_age, reverse=True)
     return MessagePage(found[:limit], _cursor(found[limit - 1]) if len(found) > limit else None)
 
@@ -124,12 +124,17 @@ def _text_condition(
     conditions.append(condition)
 
 
-def _stored(row: Row) -> StoredMessage:
+def _stored(tx: Tx, rows: Sequence[Row]) -> list[StoredMessage]:
+    messages = rows_of(tx, [row[:10] for row in rows])
+    return [_with_details(message, row) for message, row in zip(messages, rows, strict=True)]
+
+
+def _with_details(message: MessageRow, row: Row) -> StoredMessage:
     return StoredMessage(
-        message_id_of(row[1], row[0]),
+        message.message_id,
         row[10],
         row[11],
-        row_of(row[:10]),
+        message,
         journey_id=row[12],
         recipient=row[13],
         trace_octets=row[14],

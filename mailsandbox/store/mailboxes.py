@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mailsandbox.errors import BadMailboxName, MailboxExists, NoSuchMailbox
+from mailsandbox.store import bulkflags
 from mailsandbox.store.contents import Contents
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.model import ChangeType, MailboxStatus
@@ -195,6 +196,7 @@ class Mailboxes:
             octets += int(size)
         tx.execute("DELETE FROM messages WHERE mailbox_id = ?", (mailbox.key,))
         tx.execute("DELETE FROM traces WHERE mailbox_id = ?", (mailbox.key,))
+        bulkflags.forget(tx, mailbox.key)
         self._contents.release(tx, counts)
         return messages, octets
 

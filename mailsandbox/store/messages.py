@@ -5,18 +5,20 @@ order; each operation gives one new mod-sequence to all it touches in a mailbox 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from mailsandbox.database.tx import Row
+from mailsandbox.database.tx import Row, Tx
 from mailsandbox.errors import NoSuchMailbox, OverQuota
+from mailsandbox.store import bulkflags
 from mailsandbox.store.contents import Content, Contents, message_key
 from mailsandbox.store.model import (
     AppendItem,
     ChangeType,
     CopyResult,
     Delivery,
+    FlagChange,
     Flags,
     FlagsResult,
     Landed,
@@ -49,9 +51,45 @@ _IN_RANGE: Final = "mailbox_id = ? AND uid BETWEEN ? AND ?"
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-def row_of(row: Row) -> MessageRow:
-    """A message from a row of COLUMNS."""
-    return MessageRow(row[0], row[1], row[2], Flags.parse(row[3]), *row[4:])
+class _Reflagged(NamedTuple):
+    """Messages that had the same flags, and get the same."""
+
+    before: Flags
+    after: Flags
+    uids: list[Uid]
+
+
+def rows_of(tx: Tx, rows: Iterable[Row]) -> list[MessageRow]:
+    """Messages from rows of COLUMNS, just read by `tx`."""
+    parse = Flags.parse
+    found = [
+        MessageRow(uid, mailbox, mod_seq, parse(flags), date, octets, content, saved, email, thread)
+        for uid, mailbox, mod_seq, flags, date, octets, content, saved, email, thread in rows
+    ]
+    bulkflags.current(tx, found)
+    return found
+
+
+def _by_flags(rows: Sequence[MessageRow]) -> list[tuple[Flags, list[MessageRow]]]:
+    """Rows by the flags they have; mostly there are few sets of flags, often one."""
+    flags = [row.flags for row in rows]
+    if not flags or _are_one(flags):
+        return [(flags[0], list(rows))] if flags else []
+    groups: dict[str, tuple[Flags, list[MessageRow]]] = {}  # by text: a str keeps its hash
+    for row in rows:
+        group = groups.get(row.flags.text)
+        if group is None:
+            group = groups[row.flags.text] = (row.flags, [])
+        group[1].append(row)
+    return list(groups.values())
+
+
+def _are_one(flags: Sequence[Flags]) -> bool:
+    first = flags[0]
+    for each in flags:  # noqa: SIM110  # all() of a generator takes four times as long
+        if each is not first:
+            return False
+    return True
 
 
 class Messages:
@@ -142,10 +180,10 @@ class Messages:
         ]
         unit.tx.executemany(
             f"INSERT INTO messages ({COLUMNS}, trace_octets, journey_id, recipient) "
-            f"SELECT ?, ?, ?, flags, internal_date, octets, content_id, ?, email_id, thread_id, trace_octets, "
+            f"SELECT ?, ?, ?, ?, internal_date, octets, content_id, ?, email_id, thread_id, trace_octets, "
             f"journey_id, recipient FROM messages WHERE {_BY_UID}",
             [
-                (new.uid, target.key, mod_seq, unit.now, source.key, old.uid)
+                (new.uid, target.key, mod_seq, new.flags.text, unit.now, source.key, old.uid)
                 for new, old in zip(rows, found, strict=True)
             ],
         )
@@ -183,20 +221,18 @@ class Messages:
         """Change flags; messages whose flags stay as they are keep their mod-sequence and are not reported."""
         added, removed = Flags.of(add).names, Flags.of(remove).names
         fixed = None if replace is None else Flags.of(replace)
+        unit.lock(mailbox)
         found = self.select(unit, mailbox, uids)
         failed: list[Uid] = []
-        groups: dict[str, tuple[Flags, Flags, list[MessageRow]]] = {}  # by text: a str keeps its hash
-        for row in found:
+        if unchanged_since is not None:
             # RFC 7162 §3.1.3: what changed after UNCHANGEDSINCE is left alone and reported.
-            if unchanged_since is not None and row.mod_seq > unchanged_since:
-                failed.append(row.uid)
-                continue
-            group = groups.get(row.flags.text)
-            if group is None:
-                after = Flags.of((row.flags.names | added) - removed) if fixed is None else fixed
-                group = groups[row.flags.text] = (row.flags, after, [])
-            group[2].append(row)
-        changes = [group for group in groups.values() if group[0] != group[1]]
+            failed = [row.uid for row in found if row.mod_seq > unchanged_since]
+            found = [row for row in found if row.mod_seq <= unchanged_since]
+        changes: list[_Reflagged] = []
+        for before, rows in _by_flags(found):
+            after = Flags.of((before.names | added) - removed) if fixed is None else fixed
+            if after != before:
+                changes.append(_Reflagged(before, after, [row.uid for row in rows]))
         if not changes:
             return FlagsResult([], failed)
         return FlagsResult(self._write_flags(unit, mailbox, changes), failed)
@@ -236,24 +272,24 @@ class Messages:
         """The rows of those `uids` that exist, in ascending order; None: all."""
         tx = unit.tx
         if uids is None:
-            rows = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (mailbox.key,))
-            return [row_of(row) for row in rows]
+            found = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (mailbox.key,))
+            return rows_of(tx, found)
         if not uids:
             return []
         wanted = set(uids)
         if len(wanted) > _MANY and (held := self._rows_in_memory(unit, mailbox)) is not None:
-            return [row for uid in sorted(wanted) if (row := held.get(uid)) is not None]
+            return [row for row in map(held.get, sorted(wanted)) if row is not None]
         low, high = min(wanted), max(wanted)
         if high - low < 4 * len(wanted) + 16:
-            rows = tx.execute(
+            found = tx.execute(
                 f"SELECT {COLUMNS} FROM messages WHERE {_IN_RANGE} ORDER BY uid", (mailbox.key, low, high)
             )
-            return [row_of(row) for row in rows if row[0] in wanted]
+            return rows_of(tx, [row for row in found if row[0] in wanted])
         each = (
             tx.execute(f"SELECT {COLUMNS} FROM messages WHERE {_BY_UID}", (mailbox.key, uid)).fetchone()
             for uid in sorted(wanted)
         )
-        return [row_of(row) for row in each if row is not None]
+        return rows_of(tx, [row for row in each if row is not None])
 
     def _rows_in_memory(self, unit: Unit, mailbox: Mailbox) -> Mapping[Uid, MessageRow] | None:
         """All rows as this transaction would read them, if a state has them: it must be just as new."""
@@ -263,54 +299,49 @@ class Messages:
         mod_seq = unit.tx.execute("SELECT mod_seq FROM mailboxes WHERE id = ?", (mailbox.key,)).fetchone()
         return state.rows if mod_seq == (state.highest_mod_seq,) else None
 
-    def _write_flags(
-        self, unit: Unit, mailbox: Mailbox, changes: list[tuple[Flags, Flags, list[MessageRow]]]
-    ) -> list[MessageRow]:
+    def _write_flags(self, unit: Unit, mailbox: Mailbox, changes: Sequence[_Reflagged]) -> list[FlagChange]:
         unseen = deleted = count = 0
-        for before, after, rows in changes:
-            count += len(rows)
-            unseen += len(rows) * (("\\Seen" in before) - ("\\Seen" in after))
-            deleted += len(rows) * (("\\Deleted" in after) - ("\\Deleted" in before))
+        for before, after, uids in changes:
+            count += len(uids)
+            unseen += len(uids) * (("\\Seen" in before) - ("\\Seen" in after))
+            deleted += len(uids) * (("\\Deleted" in after) - ("\\Deleted" in before))
         _, mod_seq = self.take(unit, mailbox, 0, unseen=unseen, deleted=deleted)
         last_seq, _ = unit.number(mailbox.account, count)
         seq = last_seq - count
-        changed: list[MessageRow] = []
-        for before, after, rows in changes:
-            uids = [row.uid for row in rows]
-            if self._whole_range(unit, mailbox, uids):
-                unit.tx.execute(
-                    f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_IN_RANGE} AND flags = ?",
-                    (after.text, mod_seq, mailbox.key, uids[0], uids[-1], before.text),
-                )
-            else:
-                unit.tx.executemany(
-                    f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_BY_UID}",
-                    [(after.text, mod_seq, mailbox.key, uid) for uid in uids],
-                )
-            changed += [
-                MessageRow(
-                    row.uid,
-                    row.mailbox_key,
-                    mod_seq,
-                    after,
-                    row.internal_date,
-                    row.octets,
-                    row.content_id,
-                    row.save_date,
-                    row.email_id,
-                    row.thread_id,
-                )
-                for row in rows
-            ]
+        by_result: dict[str, list[Uid]] = {}
+        for before, after, uids in changes:
             # RFC 5423 §4.2: one event says that flags were set, another that they were cleared.
             kind = ChangeType.FLAGS_SET if after.names - before.names else ChangeType.FLAGS_CLEAR
-            seq += len(rows)
+            seq += len(uids)
             unit.log(seq, kind, mailbox, mod_seq=mod_seq, uids=uids, flags=(after,))
-        changed.sort(key=lambda row: row.uid)
+            known = by_result.setdefault(after.text, uids)
+            if known is not uids:
+                by_result[after.text] = sorted([*known, *uids])
+        changed = [FlagChange(uids, Flags.parse(text), mod_seq) for text, uids in by_result.items()]
+        for change in changed:
+            self._write_change(unit, mailbox, change)
         delta = unit.delta(mailbox)
-        delta.changed += changed
+        delta.flagged += changed
         delta.mod_seq = mod_seq
         return changed
+
+    def _write_change(self, unit: Unit, mailbox: Mailbox, change: FlagChange) -> None:
+        uids, text = change.uids, change.flags.text
+        ranges = bulkflags.ranges_of(uids)
+        if len(ranges) > 1 and self._whole_range(unit, mailbox, uids):
+            ranges = [(uids[0], uids[-1])]
+        if bulkflags.is_worth_it(uids, ranges):
+            bulkflags.record(unit.tx, mailbox.key, change, ranges)
+        elif len(ranges) == 1:
+            unit.tx.execute(
+                f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_IN_RANGE}",
+                (text, change.mod_seq, mailbox.key, *ranges[0]),
+            )
+        else:
+            unit.tx.executemany(
+                f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_BY_UID}",
+                [(text, change.mod_seq, mailbox.key, uid) for uid in uids],
+            )
 
     def _whole_range(self, unit: Unit, mailbox: Mailbox, uids: Sequence[Uid]) -> bool:
         """Whether the (ascending) UIDs are all messages between the first and the last, so that one statement does."""

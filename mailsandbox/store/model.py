@@ -4,7 +4,7 @@ Invariants: UIDs of a mailbox only grow (RFC 9051 §2.3.1.1); a mod-sequence gro
 (RFC 7162 §3.1); `seq` numbers the changes of one account without gaps in commit order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
@@ -80,7 +80,7 @@ class Flags:
     System flags compare without case (RFC 9051 §2.3.2) and are spelled canonically; keywords keep their case.
     """
 
-    __slots__ = ("names", "octets", "text")
+    __slots__ = ("names", "octets", "sorted_names", "text")
     _interned: dict[frozenset[str], "Flags"] = {}  # noqa: RUF012  # bounded by clear() below; values are immutable
     _by_text: dict[str, "Flags"] = {}  # noqa: RUF012  # bounded likewise
     _SYSTEM = {name.lower(): name for name in ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")}  # noqa: RUF012
@@ -88,6 +88,7 @@ class Flags:
     names: frozenset[str]
     octets: bytes  # "\\Answered \\Seen keyword", sorted, without parentheses
     text: str  # the same, decoded: as stored
+    sorted_names: tuple[str, ...]  # as the log of changes shows them
 
     @classmethod
     def of(cls, names: Iterable[str] = ()) -> "Flags":
@@ -99,7 +100,8 @@ class Flags:
                 cls._interned.clear()
             flags = cls._interned[key] = cls.__new__(cls)
             flags.names = key
-            flags.text = " ".join(sorted(key))
+            flags.sorted_names = tuple(sorted(key))
+            flags.text = " ".join(flags.sorted_names)
             flags.octets = flags.text.encode("utf-8")
         return flags
 
@@ -129,8 +131,12 @@ class Flags:
 NO_FLAGS = Flags.of()
 
 
-class MessageRow(msgspec.Struct, frozen=True, gc=False):
-    """What every reader needs of one message; in memory while its mailbox is open. Replaced, never mutated."""
+class MessageRow(msgspec.Struct, gc=False):
+    """What every reader needs of one message; in memory while its mailbox is open.
+
+    `flags` and `mod_seq` become others in place when a change of them is committed, all else stays: ten thousand rows
+    take ten times as long to make anew. Only `MailboxState.apply` and who has just read a row may do it.
+    """
 
     uid: Uid
     mailbox_key: int  # of the mailbox that holds it; (mailbox_key, uid) identifies a message
@@ -214,8 +220,17 @@ class CopyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class FlagsResult:
-    """What STORE did: rows after it, and the UIDs refused by UNCHANGEDSINCE (RFC 7162 §3.1.3)."""
+class FlagChange:
+    """Messages whose flags became `flags` in one commit. `uids` ascend."""
 
-    changed: list[MessageRow]
+    uids: Sequence[Uid]
+    flags: Flags
+    mod_seq: ModSeq
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsResult:
+    """What STORE did, and the UIDs refused by UNCHANGEDSINCE (RFC 7162 §3.1.3)."""
+
+    changed: list[FlagChange]
     failed: list[Uid]

@@ -6,7 +6,7 @@ a queue is held by the queue and not touched here. Work is done in small transac
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,9 @@ from mailsandbox.clock import Clock
 from mailsandbox.errors import StoreError
 from mailsandbox.store.changelog import cut_changes
 from mailsandbox.store.journeys import forget_journeys
-from mailsandbox.store.messages import COLUMNS, row_of
-from mailsandbox.store.model import Change, ChangeType, MessageRow
+from mailsandbox.store.logrow import Changes
+from mailsandbox.store.messages import COLUMNS, rows_of
+from mailsandbox.store.model import ChangeType, MessageRow
 from mailsandbox.store.store import Store
 from mailsandbox.store.unit import Account, Mailbox, Unit
 from mailsandbox.tasks import Tasks
@@ -99,8 +100,8 @@ class Retention:
         ):
             pass
 
-    def _heard(self, changes: Sequence[Change]) -> None:
-        if any(change.type in (ChangeType.MESSAGE_NEW, ChangeType.MESSAGE_APPEND) for change in changes):
+    def _heard(self, changes: Changes) -> None:
+        if any(row.type in (ChangeType.MESSAGE_NEW, ChangeType.MESSAGE_APPEND) for row in changes.rows):
             self._arrived.set()
 
     async def _on_arrival(self) -> None:
@@ -156,15 +157,15 @@ class Retention:
         columns = ", ".join(f"m.{name}" for name in COLUMNS.split(", "))
         chosen: dict[int, tuple[Mailbox, list[MessageRow]]] = {}
         count = freed = 0
-        for row in unit.tx.execute(
+        found = unit.tx.execute(
             f"SELECT {columns}, b.name, b.uid_validity, a.id, a.address FROM messages m "
             f"JOIN mailboxes b ON b.id = m.mailbox_id JOIN accounts a ON a.id = b.account_id {where} "
             "ORDER BY m.save_date, m.mailbox_id, m.uid LIMIT ?",
             (*parameters, CHUNK),
-        ).fetchall():
+        ).fetchall()
+        for row, message in zip(found, rows_of(unit.tx, [row[:10] for row in found]), strict=True):
             if count >= messages and freed >= octets:
                 break
-            message = row_of(row[:10])
             mailbox = Mailbox(message.mailbox_key, Account(row[12], row[13]), row[10], row[11])
             chosen.setdefault(mailbox.key, (mailbox, []))[1].append(message)
             count += 1

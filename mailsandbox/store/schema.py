@@ -1,7 +1,8 @@
 """The store's tables, as a list of migrations that only grows.
 
     accounts ─< mailboxes ─< messages >─ contents >─ blobs (database/blobs.py)
-        └─< changes              └─ traces    └─ renderings, texts
+        └─< changes    │         └─ traces    └─ renderings, texts
+                       └─< bulk_flags, expunged
 
 `contents` is one per distinct content, whoever holds it, and so are the renderings; what differs from copy to copy
 (trace fields, flags, dates) is in `messages` and `traces`. Messages are keyed by (mailbox, UID), the order in which
@@ -135,6 +136,16 @@ MIGRATIONS: Final[list[Migration]] = [
             mod_seq INTEGER NOT NULL,
             uids BLOB NOT NULL,
             PRIMARY KEY (mailbox_id, mod_seq)
+        ) WITHOUT ROWID""",
+    ],
+    [
+        # Flags of many messages changed at once, newer than their rows: see `bulkflags`.
+        """CREATE TABLE bulk_flags (
+            mailbox_id INTEGER NOT NULL,
+            mod_seq INTEGER NOT NULL,
+            flags TEXT NOT NULL,
+            ranges BLOB NOT NULL,
+            PRIMARY KEY (mailbox_id, mod_seq, flags)
         ) WITHOUT ROWID""",
     ],
 ]

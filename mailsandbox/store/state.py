@@ -1,14 +1,15 @@
 """One mailbox in memory, shared by all sessions of the process that look at it.
 
-Invariants: `uids` ascends and has the same members as `rows`; rows are replaced, never mutated; commits reach a state
-before any listener hears of them. Applying what a state already has changes nothing, so that a commit that ends while
-the state loads does no harm.
+Invariants: `uids` and `rows` ascend and have the same members; commits reach a state before any listener hears of them;
+no row has a higher mod-sequence than its mailbox. Applying what a state already has changes nothing, so that a commit
+that ends while the state loads does no harm.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 
-from mailsandbox.store.model import MessageRow, ModSeq, Uid
+from mailsandbox.store.model import FlagChange, MessageRow, ModSeq, Uid
 from mailsandbox.store.rows import Load, Rows
 from mailsandbox.store.unit import MailboxDelta
 
@@ -87,12 +88,21 @@ class MailboxState:
             current = dict.get(self.rows, row.uid)  # one that is not in memory will be read as it is then
             if current is not None and current.mod_seq < row.mod_seq:
                 self.rows[row.uid] = row
+        for change in delta.flagged:
+            self._flag(change)
         if delta.gone:
             self._drop(delta.gone)
         self.uid_next = max(self.uid_next, Uid(delta.uid_next))
         self.highest_mod_seq = max(self.highest_mod_seq, ModSeq(delta.mod_seq))
         self.name = delta.new_name or self.name
         self.removed = self.removed or delta.removed
+
+    def _flag(self, change: FlagChange) -> None:
+        flags, mod_seq = change.flags, change.mod_seq
+        for row in map(partial(dict.get, self.rows), change.uids):
+            if row is not None and row.mod_seq < mod_seq:  # one that is not in memory will be read as it is then
+                row.flags = flags
+                row.mod_seq = mod_seq
 
     def _drop(self, gone: list[Uid]) -> None:
         for uid in gone:

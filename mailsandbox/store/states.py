@@ -4,15 +4,16 @@ Invariant: one state per mailbox. What commits while a state loads is applied ag
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
 from mailsandbox.clock import commit_time_ns
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import NoSuchMailbox
-from mailsandbox.store.messages import COLUMNS
-from mailsandbox.store.model import Change, ChangeType, Flags, MessageRow, ModSeq, Seq
+from mailsandbox.store.logrow import Changes, LogRow
+from mailsandbox.store.messages import COLUMNS, rows_of
+from mailsandbox.store.model import ChangeType, MessageRow, ModSeq, Seq
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 
@@ -59,7 +60,8 @@ class States:
                 continue
             gone = [uid for uid in state.uids if uid not in fresh.rows]
             rows = list(fresh.rows.values())
-            delta = MailboxDelta(mailbox, rows, rows, gone, fresh.uid_next, fresh.highest_mod_seq, new_name=fresh.name)
+            delta = MailboxDelta(mailbox, added=rows, changed=rows, gone=gone, new_name=fresh.name)
+            delta.uid_next, delta.mod_seq = fresh.uid_next, fresh.highest_mod_seq
             self.apply([delta])
 
     async def open(self, account: str, name: str) -> MailboxState:
@@ -84,7 +86,7 @@ class States:
                     self._states.pop(state.key, None)
                     self._released.pop(state.key, None)
 
-    def clear(self, tell: Callable[[Sequence[Change]], None]) -> None:
+    def clear(self, tell: Callable[[Changes], None]) -> None:
         """Forget all, after the database was put back to a snapshot; `tell` those who look at them."""
         held = list(self._states.values())
         self._states.clear()
@@ -92,7 +94,7 @@ class States:
         for state in held:
             state.removed = True
             if state.users:
-                tell([deleted(state)])
+                tell(deleted(state))
 
     async def _load(self, key: int) -> MailboxState:
         self._loads += 1
@@ -160,20 +162,28 @@ class States:
 
 def read_rows(tx: Tx, key: int, low: int, high: int) -> list[MessageRow]:
     """The messages of a mailbox from one UID to another, both included, in ascending order."""
-    parse = Flags.parse
-    return [
-        MessageRow(uid, mailbox, mod_seq, parse(flags), date, octets, content, saved, email, thread)
-        for uid, mailbox, mod_seq, flags, date, octets, content, saved, email, thread in tx.execute(
-            f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid",
-            (key, low, high),
-        )
-    ]
+    sql = f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid BETWEEN ? AND ? ORDER BY uid"
+    return rows_of(tx, tx.execute(sql, (key, low, high)))
 
 
-def deleted(state: MailboxState) -> Change:
+def deleted(state: MailboxState) -> Changes:
     """The change that is told where the log has none: the mailbox went with its account or with the whole database."""
-    return Change(
-        Seq(0), ChangeType.MAILBOX_DELETE, state.account, state.name, None, ModSeq(0), None, 0.0, commit_time_ns()
+    return Changes(
+        [
+            LogRow(
+                state.account,
+                ChangeType.MAILBOX_DELETE,
+                state.key,
+                state.name,
+                ModSeq(0),
+                0.0,
+                commit_time_ns(),
+                "",
+                Seq(0),
+                (),
+                (),
+            )
+        ]
     )
 
 

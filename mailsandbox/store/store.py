@@ -19,12 +19,12 @@ from mailsandbox.store import changelog, expunges, listing, metadata, reading, r
 from mailsandbox.store.contents import Content, Contents, Render
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.following import TOPIC, Following
+from mailsandbox.store.logrow import Changes
 from mailsandbox.store.mailboxes import Mailboxes, require_status
 from mailsandbox.store.maildrops import Maildrops
 from mailsandbox.store.messages import Messages, Quota
 from mailsandbox.store.model import (
     AppendItem,
-    Change,
     ChangePage,
     CopyResult,
     Delivery,
@@ -47,7 +47,7 @@ from mailsandbox.store.views import MessagePage, MessageQuery, StoredMessage
 
 T = TypeVar("T")
 
-Listener = Callable[[Sequence[Change]], None]
+Listener = Callable[[Changes], None]
 
 _log = logging.getLogger(__name__)
 
@@ -437,14 +437,14 @@ class Store:
         """States first, then listeners: whoever is told finds the state as told."""
         if unit.texts:
             self._texts.add(unit.texts)
-        deltas, changes = list(unit.deltas.values()), unit.changes
+        deltas, rows = list(unit.deltas.values()), unit.logged
         if self._following is not None:
-            deltas, changes = self._following.own(unit)
+            deltas, rows = self._following.own(unit)
         self._states.apply(deltas)
-        if changes:
-            self._tell(changes)
+        if rows:
+            self._tell(Changes(rows))
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _tell(self, changes: Changes) -> None:
         for listener in tuple(self.listeners):
             try:
                 listener(changes)

@@ -14,7 +14,8 @@ from mailsandbox.clock import commit_time_ns
 from mailsandbox.database.tx import Tx
 from mailsandbox.errors import NoSuchAccount, NoSuchMailbox
 from mailsandbox.store.credentials import canonical
-from mailsandbox.store.model import Change, ChangeType, Flags, MessageRow, ModSeq, Seq, Uid
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import ChangeType, FlagChange, Flags, MessageRow, ModSeq, Seq, Uid
 from mailsandbox.store.names import mailbox_name
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class MailboxDelta:
     mailbox: Mailbox
     added: list[MessageRow] = field(default_factory=list)
     changed: list[MessageRow] = field(default_factory=list)
+    flagged: list[FlagChange] = field(default_factory=list)
     gone: list[Uid] = field(default_factory=list)
     uid_next: int = 0
     mod_seq: int = 0
@@ -72,10 +74,10 @@ class Unit:
 
     __slots__ = (
         "addresses",
-        "changes",
         "close_gap",
         "committed_ns",
         "deltas",
+        "logged",
         "missed",
         "now",
         "numbered",
@@ -87,7 +89,7 @@ class Unit:
         self.tx = tx
         self.now = now
         self.committed_ns = commit_time_ns()
-        self.changes: list[Change] = []
+        self.logged: list[LogRow] = []
         self.deltas: dict[int, MailboxDelta] = {}
         self.texts: list[tuple[int, str, str]] = []  # new contents for the text index: id, header, body
         self.close_gap = close_gap  # where other daemons write too; see `following`
@@ -121,6 +123,11 @@ class Unit:
             "SELECT id, uid_validity FROM mailboxes WHERE account_id = ? AND name = ?", (account.key, name)
         ).fetchone()
         return Mailbox(row[0], account, name, row[1]) if row else None
+
+    def lock(self, mailbox: Mailbox) -> None:
+        """Wait for other daemons that change the mailbox: what is read from now on stays so until the commit."""
+        if self.tx.dialect == "postgresql":  # in SQLite a writer is alone
+            self.tx.execute("SELECT 1 FROM mailboxes WHERE id = ? FOR UPDATE", (mailbox.key,))
 
     def delta(self, mailbox: Mailbox) -> MailboxDelta:
         """What was done to `mailbox` so far."""
@@ -177,26 +184,18 @@ class Unit:
                 items,
             ),
         )
-        self.changes += expand(
-            (account.address, kind, mailbox.key, mailbox.name, mod_seq, self.now, self.committed_ns, other_name),
-            first,
-            uids,
-            [tuple(sorted(each.names)) for each in flags],
+        self.logged.append(
+            LogRow(
+                account.address,
+                kind,
+                mailbox.key,
+                mailbox.name,
+                ModSeq(mod_seq),
+                self.now,
+                self.committed_ns,
+                other_name,
+                Seq(first),
+                uids,
+                flags,
+            )
         )
-
-
-Common = tuple[str, ChangeType, int, str, int, float, int, str]
-"""What the changes of one log row share: account, type, mailbox key and name, mod-seq, at, committed_ns, other name."""
-
-
-def expand(common: Common, first: int, uids: Sequence[int], flags: Sequence[tuple[str, ...]]) -> list[Change]:
-    """The changes of one row of the log, numbered from `first`."""
-    account, kind, key, name, mod_seq, at, committed_ns, other_name = common
-    if not uids:
-        return [Change(Seq(first), kind, account, name, None, ModSeq(mod_seq), None, at, committed_ns, (), other_name)]
-    each = flags if len(flags) == len(uids) else [flags[0] if flags else ()] * len(uids)
-    # Ten thousand at a time: calling a NewType costs as much as making the struct.
-    return [
-        Change(seq, kind, account, name, uid, mod_seq, f"{key}-{uid}", at, committed_ns, names, other_name)  # type: ignore[arg-type]
-        for seq, uid, names in zip(range(first, first + len(uids)), uids, each, strict=True)
-    ]

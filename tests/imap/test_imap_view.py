@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mailsandbox.access.imap.sets import SequenceSet
 from mailsandbox.access.imap.view import RecentMarks, View
-from mailsandbox.store.model import NO_FLAGS, Change, ChangeType, Flags, MessageRow, ModSeq, Seq, Uid
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import NO_FLAGS, ChangeType, FlagChange, Flags, MessageRow, ModSeq, Seq, Uid
 
 
 @dataclass
@@ -20,10 +21,10 @@ class Mailbox:
     mod_seq: int = 0
     next_uid: int = 1
 
-    def change(self, kind: ChangeType, uid: Uid) -> Change:
-        return Change(Seq(0), kind, "bob@beta.test", "INBOX", uid, ModSeq(self.mod_seq), None, 0.0, 0)
+    def change(self, kind: ChangeType, *uids: Uid) -> LogRow:
+        return LogRow("bob@beta.test", kind, 1, "INBOX", ModSeq(self.mod_seq), 0.0, 0, "", Seq(1), uids, ())
 
-    def new(self) -> Change:
+    def new(self) -> LogRow:
         uid = Uid(self.next_uid)
         self.next_uid += 1
         self.mod_seq += 1
@@ -31,14 +32,17 @@ class Mailbox:
         self.rows[uid] = MessageRow(uid, 1, ModSeq(self.mod_seq), NO_FLAGS, 0.0, 1, 1, 0.0, "M", "T")
         return self.change(ChangeType.MESSAGE_NEW, uid)
 
-    def flag(self, uid: Uid) -> Change:
+    def flag(self, uid: Uid) -> LogRow:
         self.mod_seq += 1
         row = self.rows[uid]
         flags = NO_FLAGS if "\\Seen" in row.flags else Flags.of(["\\Seen"])
         self.rows[uid] = MessageRow(uid, 1, ModSeq(self.mod_seq), flags, 0.0, 1, 1, 0.0, "M", "T")
         return self.change(ChangeType.FLAGS_SET, uid)
 
-    def expunge(self, uid: Uid) -> Change:
+    def last_change(self, uid: Uid) -> FlagChange:
+        return FlagChange([uid], self.rows[uid].flags, ModSeq(self.mod_seq))
+
+    def expunge(self, uid: Uid) -> LogRow:
         self.mod_seq += 1
         self.uids.remove(uid)
         del self.rows[uid]
@@ -98,12 +102,24 @@ def test_own_changes_are_not_told_again_but_others_are() -> None:
     view = View(mailbox)
     one, two = mailbox.uids
     view.note([mailbox.flag(one)])
-    view.told_flags([mailbox.rows[one]])
+    view.told_flags([mailbox.last_change(one)])
     assert not view.has_pending
     view.note([mailbox.flag(two)])  # another session's, not yet told,
     view.note([mailbox.flag(two)])  # then one of our own
-    view.told_flags([mailbox.rows[two]])
+    view.told_flags([mailbox.last_change(two)])
     assert [row.uid for _, row in view.pull(expunge=False).flags] == [two]
+
+
+def test_a_client_that_asks_nothing_is_told_of_each_message_once_and_costs_no_memory_for_each_change() -> None:
+    mailbox = Mailbox()
+    for _ in range(3):
+        mailbox.new()
+    view = View(mailbox)
+    for _ in range(1_000):
+        view.note([mailbox.flag(mailbox.uids[0]), mailbox.flag(mailbox.uids[2])])
+    assert len(view._flagged) <= 64
+    assert [number for number, _ in view.pull(expunge=False).flags] == [1, 3]
+    assert not view.has_pending
 
 
 def test_sequence_numbers_out_of_use_are_told_apart_from_uids_that_do_not_exist() -> None:

@@ -7,6 +7,7 @@ from mailsandbox.errors import MaildropInUse, NoSuchAccount, NoSuchMessage
 from mailsandbox.store.changelog import cut_changes
 from mailsandbox.store.model import AppendItem, Change, ChangeType, Flags, Seq
 from mailsandbox.store.state import MailboxState
+from mailsandbox.store.states import read_rows
 from mailsandbox.store.store import Store
 
 
@@ -18,12 +19,8 @@ async def _fill(store: Store, count: int) -> MailboxState:
 
 async def _agrees(store: Store, state: MailboxState) -> None:
     """What a state has grown into equals what is stored."""
-    stored = await store.database.read(
-        lambda tx: tx.execute(
-            "SELECT uid, flags, mod_seq FROM messages WHERE mailbox_id = ? ORDER BY uid", (state.key,)
-        ).fetchall()
-    )
-    assert [(uid, state.rows[uid].flags.text, state.rows[uid].mod_seq) for uid in state.uids] == stored
+    stored = await store.database.read(lambda tx: read_rows(tx, state.key, 0, 1 << 62))
+    assert [state.rows[uid] for uid in state.uids] == stored
     assert sorted(state.rows) == state.uids
     status = await store.status(BOB, state.name)
     rows = state.rows.values()
@@ -47,7 +44,7 @@ async def test_flags_are_added_removed_and_replaced(store: Store, change: dict[s
     state = await _fill(store, 1)
     await store.store_flags(BOB, "INBOX", [1], add=["\\Flagged", "kept"])
     result = await store.store_flags(BOB, "INBOX", [1], **change)
-    assert [row.flags.text for row in result.changed] == [after]
+    assert [change.flags.text for change in result.changed] == [after]
     assert state.rows[1].flags == Flags.of(after.split())
     await _agrees(store, state)
 
@@ -58,7 +55,7 @@ async def test_what_keeps_its_flags_keeps_its_mod_sequence(store: Store, heard: 
     before = {uid: row.mod_seq for uid, row in state.rows.items()}
     heard.clear()
     result = await store.store_flags(BOB, "INBOX", [1, 2, 3, 9], add=["\\Seen"])
-    assert [row.uid for row in result.changed] == [1, 3]
+    assert [(change.uids, change.flags.text) for change in result.changed] == [([1, 3], "\\Seen")]
     assert state.rows[2].mod_seq == before[2] < state.rows[1].mod_seq == state.rows[3].mod_seq
     assert [(change.type, change.uid) for change in heard] == [(ChangeType.FLAGS_SET, 1), (ChangeType.FLAGS_SET, 3)]
     await _agrees(store, state)
@@ -70,7 +67,7 @@ async def test_unchanged_since_leaves_newer_messages_alone(store: Store) -> None
     known = state.highest_mod_seq
     await store.store_flags(BOB, "INBOX", [2], add=["\\Flagged"])
     result = await store.store_flags(BOB, "INBOX", [1, 2, 3], add=["\\Seen"], unchanged_since=known)
-    assert (result.failed, [row.uid for row in result.changed]) == ([2], [1, 3])
+    assert (result.failed, [change.uids for change in result.changed]) == ([2], [[1, 3]])
     assert "\\Seen" not in state.rows[2].flags
     await _agrees(store, state)
 

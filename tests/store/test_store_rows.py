@@ -70,13 +70,9 @@ async def test_changes_reach_rows_that_are_in_memory_and_those_that_are_not(stor
                 await store.deliver([to_bob()], letter(number=1000 + turn))
             case _:
                 await store.store_flags(BOB, "INBOX", list(state.uids), add=["\\Seen"])
-    stored = await store.database.read(
-        lambda tx: tx.execute(
-            "SELECT uid, flags FROM messages WHERE mailbox_id = ? ORDER BY uid", (state.key,)
-        ).fetchall()
-    )
-    assert [(uid, state.rows[uid].flags.text) for uid in state.uids] == stored
-    assert [(row.uid, row.flags.text) for row in state.rows.values()] == stored
+    stored = await store.database.read(lambda tx: states.read_rows(tx, state.key, 0, 1 << 62))
+    assert [state.rows[uid] for uid in state.uids] == stored
+    assert list(state.rows.values()) == stored
 
 
 def test_a_message_expunged_but_not_yet_told_is_an_empty_row() -> None:

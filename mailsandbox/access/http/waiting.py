@@ -14,7 +14,8 @@ from mailsandbox.message.addresses import valid_path
 from mailsandbox.message.casemap import casemap
 from mailsandbox.message.rendering import render
 from mailsandbox.notify.hub import Hub
-from mailsandbox.store.model import Change, ChangeType, MessageId
+from mailsandbox.store.logrow import Changes
+from mailsandbox.store.model import ChangeType, MessageId, message_id_of
 from mailsandbox.store.store import Store
 from mailsandbox.store.views import MessageQuery, StoredMessage
 
@@ -172,11 +173,11 @@ class _Wait:
         self._overflowed = False
         self._awake = asyncio.Event()
 
-    def committed(self, changes: Sequence[Change]) -> None:
+    def committed(self, changes: Changes) -> None:
         """At each commit, on the loop's thread."""
-        self._new.extend(
-            change.message_id for change in changes if change.type in _NEW and change.message_id is not None
-        )
+        for row in changes.rows:
+            if row.type in _NEW:
+                self._new.extend(message_id_of(row.mailbox_key, uid) for uid in row.uids)
         if len(self._new) > MAX_BACKLOG:
             self._new.clear()
             self._overflowed = True

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mailsandbox.access.imap.sets import write_numbers
-from mailsandbox.store.model import MessageRow, Uid
+from mailsandbox.store.model import Flags, MessageRow, Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Selected, Session
 
 _SYSTEM_FLAGS: Final = "\\Answered \\Flagged \\Deleted \\Seen \\Draft"
 _KNOWN_FLAGS: Final = 10_000  # sets of flags remembered, as many as the store keeps interned
-_LOGGED: Final = 20  # responses of one command that go to the transcript
+LOGGED: Final = 20  # responses of one command that go to the transcript
 _LOGGED_OCTETS: Final = 1_200
 
 
@@ -46,12 +46,13 @@ def announce(session: "Session", *, expunge: bool) -> list[Uid]:
     return pending.new
 
 
-def log(session: "Session", lines: Sequence[bytes]) -> None:
-    """Put responses into the transcript, the first of them if there are many."""
-    for line in lines[:_LOGGED]:
+def log(session: "Session", lines: Sequence[bytes], *, total: int | None = None) -> None:
+    """Put responses into the transcript, the first of them if there are many. `total`: where not all are given."""
+    for line in lines[:LOGGED]:
         session.record.server(_shown(line))
-    if len(lines) > _LOGGED:
-        session.record.server(f"[{len(lines) - _LOGGED} more responses]")
+    more = (len(lines) if total is None else total) - LOGGED
+    if more > 0:
+        session.record.server(f"[{more} more responses]")
 
 
 def _shown(line: bytes) -> str:
@@ -81,7 +82,14 @@ def recent(session: "Session", selected: "Selected") -> list[bytes]:
 def tell_keywords(session: "Session", selected: "Selected", rows: Iterable[MessageRow]) -> None:
     """Before flags are told: FLAGS again, if there are keywords among them that the client has not heard of."""
     known = selected.known_flags
-    unknown = {id(row.flags): row.flags for row in rows if id(row.flags) not in known}
+    unknown: dict[int, Flags] = {}
+    last: Flags | None = None
+    for row in rows:
+        flags = row.flags
+        if flags is not last:  # neighbours mostly share theirs
+            last = flags
+            if id(flags) not in known:
+                unknown[id(flags)] = flags
     if not unknown:
         return
     if len(known) > _KNOWN_FLAGS:

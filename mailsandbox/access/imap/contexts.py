@@ -12,7 +12,8 @@ from mailsandbox.access.imap.responses import quote
 from mailsandbox.access.imap.searching import Evaluation
 from mailsandbox.access.imap.sets import write_numbers
 from mailsandbox.access.imap.view import View
-from mailsandbox.store.model import Change, Uid
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Session
@@ -32,9 +33,10 @@ class SearchContext:
         self.members = set(members)
         self._touched: set[Uid] = set()
 
-    def note(self, changes: Sequence[Change]) -> None:
+    def note(self, rows: Sequence[LogRow]) -> None:
         """Messages came or changed; `update` looks at them."""
-        self._touched.update(change.uid for change in changes if change.uid is not None)
+        for row in rows:
+            self._touched.update(row.uids)
 
     def drop_expunged(self, session: "Session", view: View) -> None:
         """Tell which members are gone, before their EXPUNGE is told."""

@@ -13,7 +13,8 @@ from mailsandbox.access.imap.handlers.fetched import show
 from mailsandbox.access.imap.names import SEPARATOR, encode_name
 from mailsandbox.access.imap.responses import astring, string
 from mailsandbox.errors import StoreError
-from mailsandbox.store.model import Change, ChangeType, Uid
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import ChangeType, Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Session
@@ -68,46 +69,46 @@ class Notifications:
 
     # -- noting
 
-    def note(self, changes: Sequence[Change], *, selected: str | None) -> None:
+    def note(self, rows: Sequence[LogRow], *, selected: str | None) -> None:
         """Changes just committed. `selected`: the open mailbox, whose messages the view tells of."""
-        for change in changes:
-            event = _MESSAGE_EVENTS.get(change.type)
+        for row in rows:
+            event = _MESSAGE_EVENTS.get(row.type)
             if event is not None:
-                if change.mailbox != selected and event in self.events_of(change.mailbox):
-                    self._statuses[change.mailbox] = None
+                if row.mailbox != selected and event in self.events_of(row.mailbox):
+                    self._statuses[row.mailbox] = None
                 continue
-            if change.type is ChangeType.METADATA_CHANGE:
-                wanted = "MailboxMetadataChange" if change.mailbox else "ServerMetadataChange"
-                if wanted in self.events_of(change.mailbox) or any(wanted in group.events for group in self.groups):
-                    self._metadata[change.mailbox, change.other_name] = None
+            if row.type is ChangeType.METADATA_CHANGE:
+                wanted = "MailboxMetadataChange" if row.mailbox else "ServerMetadataChange"
+                if wanted in self.events_of(row.mailbox) or any(wanted in group.events for group in self.groups):
+                    self._metadata[row.mailbox, row.other_name] = None
                 continue
-            event = _MAILBOX_EVENTS.get(change.type)
-            self._keep_subscriptions(change)
-            if event is not None and event in self.events_of(change.mailbox) | self.events_of(change.other_name):
-                self._note_list(change)
+            event = _MAILBOX_EVENTS.get(row.type)
+            self._keep_subscriptions(row)
+            if event is not None and event in self.events_of(row.mailbox) | self.events_of(row.other_name):
+                self._note_list(row)
 
-    def _keep_subscriptions(self, change: Change) -> None:
-        if change.type is ChangeType.MAILBOX_SUBSCRIBE:
-            self._subscribed.add(change.mailbox)
-        elif change.type is ChangeType.MAILBOX_UNSUBSCRIBE:
-            self._subscribed.discard(change.mailbox)
+    def _keep_subscriptions(self, row: LogRow) -> None:
+        if row.type is ChangeType.MAILBOX_SUBSCRIBE:
+            self._subscribed.add(row.mailbox)
+        elif row.type is ChangeType.MAILBOX_UNSUBSCRIBE:
+            self._subscribed.discard(row.mailbox)
 
-    def _note_list(self, change: Change) -> None:
+    def _note_list(self, row: LogRow) -> None:
         """RFC 5465 §5.4, §5.5: LIST, with OLDNAME for a rename."""
         words, extra = b"", b""
-        match change.type:
+        match row.type:
             case ChangeType.MAILBOX_DELETE:
                 words = b"\\NonExistent"
-                self._statuses.pop(change.mailbox, None)
+                self._statuses.pop(row.mailbox, None)
             case ChangeType.MAILBOX_RENAME:
-                extra = b' ("OLDNAME" (%b))' % string(encode_name(change.other_name, utf8=False))
+                extra = b' ("OLDNAME" (%b))' % string(encode_name(row.other_name, utf8=False))
             case ChangeType.MAILBOX_SUBSCRIBE:
                 words = b"\\Subscribed"
             case _:
                 pass
-        if change.type is ChangeType.MAILBOX_CREATE and change.mailbox in self._subscribed:
+        if row.type is ChangeType.MAILBOX_CREATE and row.mailbox in self._subscribed:
             words = b"\\Subscribed"
-        self._lists[change.mailbox] = b'(%b) "/" %%b%b' % (words, extra.replace(b"%", b"%%"))
+        self._lists[row.mailbox] = b'(%b) "/" %%b%b' % (words, extra.replace(b"%", b"%%"))
 
     # -- telling
 

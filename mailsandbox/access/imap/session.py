@@ -21,7 +21,8 @@ from mailsandbox.access.imap.personalities import ImapOptions, Personality
 from mailsandbox.access.imap.responses import astring, untagged
 from mailsandbox.access.imap.view import RecentMarks, View
 from mailsandbox.journey.sessions import SessionRecord
-from mailsandbox.store.model import Change, Flags, Uid
+from mailsandbox.store.logrow import Changes
+from mailsandbox.store.model import Flags, Uid
 
 if TYPE_CHECKING:
     from mailsandbox.access.context import AccessContext
@@ -290,18 +291,18 @@ class Session:
             protocol = "imap-idle" if self.idling else "imap"
             self.context.ledger.shown(self.selected.state.key, uids, protocol)
 
-    def wake(self, changes: Sequence[Change]) -> None:
+    def wake(self, changes: Changes) -> None:
         """Called by the hub on the loop thread, right after a commit."""
         selected = self.selected
         if selected is not None:
             name = selected.state.name
-            own = [change for change in changes if change.mailbox == name]
+            own = [row for row in changes.rows if row.mailbox == name]
             if own:
                 selected.view.note(own)
                 for search in selected.contexts.values():
                     search.note(own)
         if self.notifications is not None:
-            self.notifications.note(changes, selected=selected.state.name if selected is not None else None)
+            self.notifications.note(changes.rows, selected=selected.state.name if selected is not None else None)
         if self.idling or (self.notifications is not None and not self.busy):
             self.push()
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailsandbox.access.imap.sets import Range, SequenceSet, indexes_within
-from mailsandbox.store.model import Change, ChangeType, MessageRow, ModSeq, Uid
+from mailsandbox.store.logrow import LogRow
+from mailsandbox.store.model import ChangeType, FlagChange, MessageRow, ModSeq, Uid
 
-_FLAGS = (ChangeType.FLAGS_SET, ChangeType.FLAGS_CLEAR)
+_MAX_FLAGGED = 64  # changes of flags kept apart; all but the newest become one then
+_NEWEST = 16
 _SEVERAL = ModSeq(0)  # flags changed more than once: never taken for our own change
 
 
@@ -42,7 +44,7 @@ class Pending:
 class View:
     """Built at SELECT, when the client is told how many messages there are."""
 
-    __slots__ = ("_changed", "_ghosts", "_merged", "_told_uid", "exists", "mailbox")
+    __slots__ = ("_flagged", "_ghosts", "_merged", "_told_uid", "exists", "mailbox")
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -50,7 +52,7 @@ class View:
         self._told_uid = mailbox.uids[-1] if mailbox.uids else Uid(0)
         self._ghosts: set[Uid] = set()
         self._merged: list[Uid] | None = None
-        self._changed: dict[Uid, ModSeq] = {}  # flags to be told, with the mod-sequence of the change
+        self._flagged: list[tuple[ModSeq, Sequence[Uid]]] = []  # flags to be told, by the change of them
 
     @property
     def numbers(self) -> Sequence[Uid]:
@@ -65,7 +67,7 @@ class View:
     @property
     def has_pending(self) -> bool:
         """Whether `pull` would tell anything."""
-        return bool(self._ghosts or self._changed) or len(self.mailbox.uids) != self.exists
+        return bool(self._ghosts or self._flagged) or len(self.mailbox.uids) != self.exists
 
     @property
     def last_uid(self) -> Uid:
@@ -110,43 +112,41 @@ class View:
             uid for found in indexes_within(listed, ranges, self.exists) for uid in listed[found.start : found.stop]
         ]
 
-    def note(self, changes: Sequence[Change]) -> None:
+    def note(self, rows: Sequence[LogRow]) -> None:
         """Changes of this mailbox, just committed; the mailbox's lists have them already."""
-        first = changes[0].type
         told = self._told_uid
-        if not self._changed and first in _FLAGS and all(change.type is first for change in changes):
-            # One STORE over many messages: no message is in it twice.
-            self._changed = {change.uid: change.mod_seq for change in changes if change.uid and change.uid <= told}
-            return
-        for change in changes:
-            uid = change.uid
-            if uid is None or uid > self._told_uid:
-                continue  # what has no number yet needs no change told
-            match change.type:
+        for row in rows:
+            # What has no number yet needs no change told.
+            match row.type:
                 case ChangeType.MESSAGE_EXPUNGE:
-                    self._ghosts.add(uid)
-                    self._changed.pop(uid, None)
-                    self._merged = None
+                    self._ghosts.update(_up_to(row.uids, told))
                 case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR:
-                    before = self._changed.get(uid)
-                    self._changed[uid] = change.mod_seq if before in (None, change.mod_seq) else _SEVERAL
+                    if numbered := _up_to(row.uids, told):
+                        self._flag(row.mod_seq, numbered)
                 case _:
                     pass
         if self._ghosts:
             self._merged = None
 
-    def told_flags(self, rows: Sequence[MessageRow]) -> None:
-        """The client knows these rows by an answer of its own, or asked not to be told (.SILENT)."""
-        changed = self._changed
-        for row in rows:
-            if changed.get(row.uid) == row.mod_seq:
-                del changed[row.uid]
+    def _flag(self, mod_seq: ModSeq, uids: Sequence[Uid]) -> None:
+        self._flagged.append((mod_seq, uids))
+        if len(self._flagged) > _MAX_FLAGGED:
+            # A client that asks nothing while others write: bounded by the mailbox, not by their commands.
+            merged = {uid for _, older in self._flagged[:-_NEWEST] for uid in older}
+            self._flagged = [(_SEVERAL, sorted(merged)), *self._flagged[-_NEWEST:]]
+
+    def told_flags(self, changes: Sequence[FlagChange]) -> None:
+        """The client knows of these changes by an answer of its own, or asked not to be told (.SILENT)."""
+        if changes and self._flagged:
+            own = changes[0].mod_seq  # of all that one command did
+            self._flagged = [each for each in self._flagged if each[0] != own]
 
     def shown_flags(self, rows: Sequence[MessageRow]) -> None:
         """The client was sent the flags of these rows as they are now."""
-        if self._changed:
-            for row in rows:
-                self._changed.pop(row.uid, None)
+        if self._flagged:
+            shown = {row.uid for row in rows}
+            left = [(mod_seq, [uid for uid in uids if uid not in shown]) for mod_seq, uids in self._flagged]
+            self._flagged = [each for each in left if each[1]]
 
     def pull(self, *, expunge: bool) -> Pending:
         """What is to be told now, and from now on counts as told. Without `expunge` numbers stay as they are."""
@@ -166,13 +166,13 @@ class View:
             pending.new = list(numbers[self.exists :])
             pending.exists = self.exists = len(numbers)
             self._told_uid = numbers[-1]
-        if self._changed:
+        if self._flagged:
             rows = self.mailbox.rows
-            for uid in sorted(self._changed):
+            for uid in sorted({uid for _, uids in self._flagged for uid in uids}):
                 row = rows.get(uid)
                 if row is not None:
                     pending.flags.append((bisect_left(numbers, uid, 0, self.exists) + 1, row))
-            self._changed.clear()
+            self._flagged.clear()
         return pending
 
     def ghosts(self) -> list[Uid]:
@@ -186,6 +186,11 @@ class View:
                 self._ghosts.discard(uid)
                 self.exists -= 1
         self._merged = None
+
+
+def _up_to(uids: Sequence[Uid], last: Uid) -> Sequence[Uid]:
+    """Those of the ascending `uids` that are not above `last`."""
+    return uids if uids[-1] <= last else uids[: bisect_right(uids, last)]
 
 
 @dataclass(slots=True)
