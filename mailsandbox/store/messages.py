@@ -4,8 +4,8 @@ Invariants: a UID is taken by `UPDATE … RETURNING` on the mailbox's row, so UI
 order; each operation gives one new mod-sequence to all it touches in a mailbox (RFC 7162 §3.1).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,9 +18,7 @@ from mailsandbox.store.model import (
     ChangeType,
     CopyResult,
     Delivery,
-    FlagChange,
     Flags,
-    FlagsResult,
     Landed,
     MessageRow,
     ModSeq,
@@ -51,14 +49,6 @@ _IN_RANGE: Final = "mailbox_id = ? AND uid BETWEEN ? AND ?"
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-class _Reflagged(NamedTuple):
-    """Messages that had the same flags, and get the same."""
-
-    before: Flags
-    after: Flags
-    uids: list[Uid]
-
-
 def rows_of(tx: Tx, rows: Iterable[Row]) -> list[MessageRow]:
     """Messages from rows of COLUMNS, just read by `tx`."""
     parse = Flags.parse
@@ -68,28 +58,6 @@ def rows_of(tx: Tx, rows: Iterable[Row]) -> list[MessageRow]:
     ]
     bulkflags.current(tx, found)
     return found
-
-
-def _by_flags(rows: Sequence[MessageRow]) -> list[tuple[Flags, list[MessageRow]]]:
-    """Rows by the flags they have; mostly there are few sets of flags, often one."""
-    flags = [row.flags for row in rows]
-    if not flags or _are_one(flags):
-        return [(flags[0], list(rows))] if flags else []
-    groups: dict[str, tuple[Flags, list[MessageRow]]] = {}  # by text: a str keeps its hash
-    for row in rows:
-        group = groups.get(row.flags.text)
-        if group is None:
-            group = groups[row.flags.text] = (row.flags, [])
-        group[1].append(row)
-    return list(groups.values())
-
-
-def _are_one(flags: Sequence[Flags]) -> bool:
-    first = flags[0]
-    for each in flags:  # noqa: SIM110  # all() of a generator takes four times as long
-        if each is not first:
-            return False
-    return True
 
 
 class Messages:
@@ -207,36 +175,6 @@ class Messages:
         self.expunge(unit, source, rows)
         return result
 
-    def store_flags(
-        self,
-        unit: Unit,
-        mailbox: Mailbox,
-        uids: Sequence[Uid],
-        *,
-        add: Iterable[str],
-        remove: Iterable[str],
-        replace: Iterable[str] | None,
-        unchanged_since: int | None,
-    ) -> FlagsResult:
-        """Change flags; messages whose flags stay as they are keep their mod-sequence and are not reported."""
-        added, removed = Flags.of(add).names, Flags.of(remove).names
-        fixed = None if replace is None else Flags.of(replace)
-        unit.lock(mailbox)
-        found = self.select(unit, mailbox, uids)
-        failed: list[Uid] = []
-        if unchanged_since is not None:
-            # RFC 7162 §3.1.3: what changed after UNCHANGEDSINCE is left alone and reported.
-            failed = [row.uid for row in found if row.mod_seq > unchanged_since]
-            found = [row for row in found if row.mod_seq <= unchanged_since]
-        changes: list[_Reflagged] = []
-        for before, rows in _by_flags(found):
-            after = Flags.of((before.names | added) - removed) if fixed is None else fixed
-            if after != before:
-                changes.append(_Reflagged(before, after, [row.uid for row in rows]))
-        if not changes:
-            return FlagsResult([], failed)
-        return FlagsResult(self._write_flags(unit, mailbox, changes), failed)
-
     def expunge(self, unit: Unit, mailbox: Mailbox, rows: Sequence[MessageRow]) -> list[Uid]:
         """Remove messages for good."""
         if not rows:
@@ -250,7 +188,7 @@ class Messages:
         seq, _ = unit.number(mailbox.account, len(rows), messages=-len(rows), octets=-octets)
         removed = (
             tx.execute(f"DELETE FROM messages WHERE {_IN_RANGE}", (mailbox.key, uids[0], uids[-1])).rowcount
-            if self._whole_range(unit, mailbox, uids)
+            if self.is_whole_range(unit, mailbox, uids)
             else None
         )
         if removed is None:
@@ -269,16 +207,16 @@ class Messages:
         return uids
 
     def select(self, unit: Unit, mailbox: Mailbox, uids: Sequence[Uid] | None) -> list[MessageRow]:
-        """The rows of those `uids` that exist, in ascending order; None: all."""
+        """The rows of those `uids` that exist, in ascending order; None: all. Not to be changed: others see them."""
         tx = unit.tx
         if uids is None:
             found = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? ORDER BY uid", (mailbox.key,))
             return rows_of(tx, found)
         if not uids:
             return []
+        if len(uids) > _MANY and (state := self._current_state(unit, mailbox)) is not None:
+            return [row for row in state.in_memory(uids) if row is not None]
         wanted = set(uids)
-        if len(wanted) > _MANY and (held := self._rows_in_memory(unit, mailbox)) is not None:
-            return [row for row in map(held.get, sorted(wanted)) if row is not None]
         low, high = min(wanted), max(wanted)
         if high - low < 4 * len(wanted) + 16:
             found = tx.execute(
@@ -291,59 +229,15 @@ class Messages:
         )
         return rows_of(tx, [row for row in each if row is not None])
 
-    def _rows_in_memory(self, unit: Unit, mailbox: Mailbox) -> Mapping[Uid, MessageRow] | None:
-        """All rows as this transaction would read them, if a state has them: it must be just as new."""
+    def _current_state(self, unit: Unit, mailbox: Mailbox) -> MailboxState | None:
+        """The mailbox in memory, if it has all rows as this transaction would read them: it must be just as new."""
         state = self._held(mailbox.key)
         if state is None or mailbox.key in unit.deltas or type(state.rows) is not dict:
             return None
         mod_seq = unit.tx.execute("SELECT mod_seq FROM mailboxes WHERE id = ?", (mailbox.key,)).fetchone()
-        return state.rows if mod_seq == (state.highest_mod_seq,) else None
+        return state if mod_seq == (state.highest_mod_seq,) else None
 
-    def _write_flags(self, unit: Unit, mailbox: Mailbox, changes: Sequence[_Reflagged]) -> list[FlagChange]:
-        unseen = deleted = count = 0
-        for before, after, uids in changes:
-            count += len(uids)
-            unseen += len(uids) * (("\\Seen" in before) - ("\\Seen" in after))
-            deleted += len(uids) * (("\\Deleted" in after) - ("\\Deleted" in before))
-        _, mod_seq = self.take(unit, mailbox, 0, unseen=unseen, deleted=deleted)
-        last_seq, _ = unit.number(mailbox.account, count)
-        seq = last_seq - count
-        by_result: dict[str, list[Uid]] = {}
-        for before, after, uids in changes:
-            # RFC 5423 §4.2: one event says that flags were set, another that they were cleared.
-            kind = ChangeType.FLAGS_SET if after.names - before.names else ChangeType.FLAGS_CLEAR
-            seq += len(uids)
-            unit.log(seq, kind, mailbox, mod_seq=mod_seq, uids=uids, flags=(after,))
-            known = by_result.setdefault(after.text, uids)
-            if known is not uids:
-                by_result[after.text] = sorted([*known, *uids])
-        changed = [FlagChange(uids, Flags.parse(text), mod_seq) for text, uids in by_result.items()]
-        for change in changed:
-            self._write_change(unit, mailbox, change)
-        delta = unit.delta(mailbox)
-        delta.flagged += changed
-        delta.mod_seq = mod_seq
-        return changed
-
-    def _write_change(self, unit: Unit, mailbox: Mailbox, change: FlagChange) -> None:
-        uids, text = change.uids, change.flags.text
-        ranges = bulkflags.ranges_of(uids)
-        if len(ranges) > 1 and self._whole_range(unit, mailbox, uids):
-            ranges = [(uids[0], uids[-1])]
-        if bulkflags.is_worth_it(uids, ranges):
-            bulkflags.record(unit.tx, mailbox.key, change, ranges)
-        elif len(ranges) == 1:
-            unit.tx.execute(
-                f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_IN_RANGE}",
-                (text, change.mod_seq, mailbox.key, *ranges[0]),
-            )
-        else:
-            unit.tx.executemany(
-                f"UPDATE messages SET flags = ?, mod_seq = ? WHERE {_BY_UID}",
-                [(text, change.mod_seq, mailbox.key, uid) for uid in uids],
-            )
-
-    def _whole_range(self, unit: Unit, mailbox: Mailbox, uids: Sequence[Uid]) -> bool:
+    def is_whole_range(self, unit: Unit, mailbox: Mailbox, uids: Sequence[Uid]) -> bool:
         """Whether the (ascending) UIDs are all messages between the first and the last, so that one statement does."""
         if len(uids) < 8:
             return False

@@ -230,7 +230,8 @@ class FlagChange:
 
 @dataclass(frozen=True, slots=True)
 class FlagsResult:
-    """What STORE did, and the UIDs refused by UNCHANGEDSINCE (RFC 7162 §3.1.3)."""
+    """What STORE did, the UIDs refused by UNCHANGEDSINCE (RFC 7162 §3.1.3), and how many of the messages were there."""
 
     changed: list[FlagChange]
     failed: list[Uid]
+    found: int

@@ -6,7 +6,7 @@ that ends while the state loads does no harm.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from mailsandbox.store.model import FlagChange, MessageRow, ModSeq, Uid
@@ -97,9 +97,15 @@ class MailboxState:
         self.name = delta.new_name or self.name
         self.removed = self.removed or delta.removed
 
+    def in_memory(self, uids: Sequence[Uid]) -> Iterable[MessageRow | None]:
+        """The rows of `uids` in ascending order, None for each that is not in memory."""
+        if uids == self.uids and type(self.rows) is dict:
+            return self.rows.values()  # all of them, without looking each up
+        return map(partial(dict.get, self.rows), sorted(set(uids)))
+
     def _flag(self, change: FlagChange) -> None:
         flags, mod_seq = change.flags, change.mod_seq
-        for row in map(partial(dict.get, self.rows), change.uids):
+        for row in self.in_memory(change.uids):
             if row is not None and row.mod_seq < mod_seq:  # one that is not in memory will be read as it is then
                 row.flags = flags
                 row.mod_seq = mod_seq

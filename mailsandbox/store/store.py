@@ -18,6 +18,7 @@ from mailsandbox.message.rendering import render
 from mailsandbox.store import changelog, expunges, listing, metadata, reading, reindexing
 from mailsandbox.store.contents import Content, Contents, Render
 from mailsandbox.store.credentials import canonical
+from mailsandbox.store.flagging import store_flags
 from mailsandbox.store.following import TOPIC, Following
 from mailsandbox.store.logrow import Changes
 from mailsandbox.store.mailboxes import Mailboxes, require_status
@@ -309,8 +310,15 @@ class Store:
 
         def work(unit: Unit) -> FlagsResult:
             place = unit.mailbox(unit.account(account), mailbox)
-            return self.messages.store_flags(
-                unit, place, uids, add=added, remove=removed, replace=fixed, unchanged_since=unchanged_since
+            return store_flags(
+                unit,
+                self.messages,
+                place,
+                uids,
+                add=added,
+                remove=removed,
+                replace=fixed,
+                unchanged_since=unchanged_since,
             )
 
         return await self.write(work)

@@ -79,13 +79,12 @@ def recent(session: "Session", selected: "Selected") -> list[bytes]:
     return [b"* %d RECENT\r\n" % selected.recent.count(selected.view.numbers[: selected.view.exists])]
 
 
-def tell_keywords(session: "Session", selected: "Selected", rows: Iterable[MessageRow]) -> None:
+def tell_keywords(session: "Session", selected: "Selected", told: Iterable[Flags]) -> None:
     """Before flags are told: FLAGS again, if there are keywords among them that the client has not heard of."""
     known = selected.known_flags
     unknown: dict[int, Flags] = {}
     last: Flags | None = None
-    for row in rows:
-        flags = row.flags
+    for flags in told:
         if flags is not last:  # neighbours mostly share theirs
             last = flags
             if id(flags) not in known:
@@ -124,7 +123,7 @@ def claim_recent(session: "Session", selected: "Selected") -> None:
 
 def flag_lines(session: "Session", selected: "Selected", rows: Sequence[tuple[int, MessageRow]]) -> list[bytes]:
     """Untagged FETCH with the flags of rows, as this client wants to be told of changes."""
-    tell_keywords(session, selected, [row for _, row in rows])
+    tell_keywords(session, selected, [row.flags for _, row in rows])
     lines = []
     recents = selected.recent.ranges
     for number, row in rows:

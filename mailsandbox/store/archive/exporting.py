@@ -36,7 +36,7 @@ from mailsandbox.store.archive.manifest import (
 )
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.journeys import NAMES, JourneyLedger, journeys_after, read_events
-from mailsandbox.store.messages import COLUMNS, row_of
+from mailsandbox.store.messages import COLUMNS, rows_of
 from mailsandbox.store.model import MailboxStatus
 from mailsandbox.store.reading import read_contents
 from mailsandbox.store.store import Store
@@ -230,7 +230,7 @@ def _read(tx: Tx, place: _Place, after: int, written: int) -> _Part:
         if rows and size > CHUNK_OCTETS:
             break
         rows.append(row)
-    messages = [row_of(row[:10]) for row in rows]
+    messages = rows_of(tx, [row[:10] for row in rows])
     part: _Part = []
     for message, row, octets in zip(messages, rows, read_contents(tx, messages), strict=True):
         assert octets is not None, "rows and contents are of one transaction"

@@ -41,28 +41,27 @@ async def store(session: Session, command: Store) -> Result:
         unchanged_since=command.unchanged_since,
     )
     selected.view.told_flags(result.changed)
-    current = selected.state.rows
-    rows = [row for row in map(current.get, uids) if row is not None]
-    gone = len(rows) < len(uids)
-    if result.failed:
+    if not command.silent or session.condstore:
         failed = set(result.failed)
-        rows = [row for row in rows if row.uid not in failed]
-    _answer(session, selected, command, rows)
+        current = map(selected.state.rows.get, uids)
+        _answer(session, selected, command, [row for row in current if row is not None and row.uid not in failed])
+    else:
+        announcing.tell_keywords(session, selected, [change.flags for change in result.changed])
     if result.failed:
         # RFC 7162 §3.1.3: MODIFIED has numbers of the kind that the command used.
         refused = sorted(result.failed)
         numbers = refused if command.uid else [selected.view.sequence_number(uid) for uid in refused]
         return ok("Conditional STORE failed for some", f"MODIFIED {write_numbers(numbers).decode()}")
-    if gone and not command.uid:
+    if result.found < len(uids) and not command.uid:
         return ok("Some messages were expunged meanwhile", "EXPUNGEISSUED")
     return ok("Store completed")
 
 
 def _answer(session: Session, selected: Selected, command: Store, rows: list[MessageRow]) -> None:
     """RFC 9051 §6.4.6: the new flags, unless .SILENT; RFC 7162 §3.1.3: MODSEQ in any case, once CONDSTORE is in use."""
-    announcing.tell_keywords(session, selected, rows)
-    if (command.silent and not session.condstore) or not rows:
+    if not rows:
         return
+    announcing.tell_keywords(session, selected, [row.flags for row in rows])
     recent = None if session.rev2 or not selected.recent.ranges else selected.recent
     with_uid = not session.uid_only and (command.uid or session.qresync or session.manners.trailing_flags)
     if recent is None and _are_alike(rows):
@@ -114,7 +113,10 @@ def selected_uids(selected: Selected, command: Store) -> list[Uid] | None:
     if indexes is None:
         return None
     listed = selected.view.numbers
-    return [uid for found in indexes for uid in listed[found.start : found.stop]]
+    uids: list[Uid] = []
+    for found in indexes:
+        uids += listed[found.start : found.stop]
+    return uids
 
 
 def invalid_flag(flags: tuple[str, ...]) -> str:
