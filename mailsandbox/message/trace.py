@@ -4,13 +4,15 @@ Invariant: fields are folded at 78 columns where they can be, never beyond 998 o
 """
 
 import functools
+import math
 import re
 import time
 from typing import Final
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_KEPT: Final = 512  # words of fields whose safe form is kept: names of hosts and protocols come again and again
+_KEPT: Final = 512  # beginnings of Received fields that are kept: one for each client
+_WITHOUT_LINE_ENDS: Final = {13: None, 10: None}
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
 _RECEIVED: Final = re.compile(rb"(?im)^received:((?:[^\n]|\n[ \t])*)")
@@ -21,6 +23,11 @@ _ID: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])id[ \t\r\n]+<?([^\s;()>]+)")
 
 def format_date(timestamp: float) -> str:
     """RFC 5322 §3.3 in UTC: "Sat, 21 Nov 2026 02:56:39 +0000"."""
+    return _date(math.floor(timestamp))
+
+
+@functools.lru_cache(8)  # made once for the messages of a second
+def _date(timestamp: int) -> str:
     t = time.gmtime(timestamp)
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year:04} "
@@ -44,16 +51,26 @@ def received_field(
     `peer`: the client's address, "127.0.0.1:4711" or "127.0.0.1"; `protocol`: RFC 3848 word; `recipient`: only when
     there is exactly one (RFC 5321 §7.2: others must not be disclosed).
     """
+    lines, last = _received_from(helo, peer, by, protocol, tls)
+    last += _UNSAFE.sub("", queue_id).strip() or "unknown"
+    if recipient:
+        lines += last + "\r\n"
+        last = f"\tfor <{recipient.translate(_WITHOUT_LINE_ENDS)}>"
+    date = format_date(at)
+    ending = f"; {date}\r\n" if len(last) < 40 else f";\r\n\t{date}\r\n"
+    return f"{lines}{last}{ending}".encode("utf-8", "surrogateescape")
+
+
+@functools.lru_cache(_KEPT)
+def _received_from(helo: str, peer: str, by: str, protocol: str, tls: str) -> tuple[str, str]:
+    """The whole lines before the one of the id, and that up to the id: the same for all messages of a session."""
     host = peer.rpartition(":")[0] if peer.count(":") == 1 else peer
     literal = f"IPv6:{host}" if ":" in host else host
-    lines = [f"Received: from {_word(helo)} ([{_word(literal)}])"]
-    if tls:
-        lines.append(f"\t(using {_word(tls)})")
-    lines.append(f"\tby {_word(by)} with {_word(protocol)} id {_word(queue_id)}")
-    if recipient:
-        lines.append(f"\tfor <{recipient.translate({13: None, 10: None})}>")
-    lines[-1] += f"; {format_date(at)}" if len(lines[-1]) < 40 else f";\r\n\t{format_date(at)}"
-    return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
+    using = f"\t(using {_word(tls)})\r\n" if tls else ""
+    return (
+        f"Received: from {_word(helo)} ([{_word(literal)}])\r\n{using}",
+        f"\tby {_word(by)} with {_word(protocol)} id ",
+    )
 
 
 def return_path_field(reverse_path: str) -> bytes:
@@ -66,7 +83,6 @@ def delivered_to_field(address: str) -> bytes:
     return f"Delivered-To: {_UNSAFE.sub('', address)}\r\n".encode("utf-8", "surrogateescape")
 
 
-@functools.lru_cache(_KEPT)
 def _word(text: str) -> str:
     return _UNSAFE.sub("", text).strip() or "unknown"
 
@@ -96,4 +112,6 @@ def _received_values(octets: bytes) -> list[bytes]:
     bare = octets.find(b"\n\n", 0, end if end >= 0 else len(octets))
     end = bare if bare >= 0 else end
     header = octets[: end + 1] if end >= 0 else octets[:1_000_000]
+    if b"received:" not in header.lower():  # most mail is new: no need to look at each line
+        return []
     return _RECEIVED.findall(header)

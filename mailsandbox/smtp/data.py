@@ -38,8 +38,8 @@ class DataReader:
             raise ValueError("fed after the end of data")
         window = self._held + octets if self._held else octets
         # A search for one octet is the fastest there is, and attachments in base64 have no dot to be found at all.
-        dots = b"." in window
-        end = window.find(_END) if dots else -1
+        dot = window.find(_STUFFED) if b"." in window else -1
+        end = window.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self.rest = window[end + len(_END) :]
@@ -53,7 +53,7 @@ class DataReader:
             content = window
         # RFC 5321 §4.5.2: delete the leading dot of a line that has other characters; once, and after CRLF only.
         # A held-back CRLF is looked at together with what follows it, so no dot hides at the joint of two pieces.
-        if dots:
+        if 0 <= dot != end:
             content = content.replace(_STUFFED, CRLF)
         if self._first and content:
             self._first = False

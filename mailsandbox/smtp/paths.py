@@ -7,8 +7,10 @@ RFC 5321 §4.5.4.1), its source route dropped (RFC 5321 Appendix C). Knows no co
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 MAX_DOMAIN: Final = 255  # octets, RFC 5321 §4.5.3.1.2
 MAX_LABEL: Final = 63  # octets, RFC 1035 §2.3.4
@@ -24,10 +26,9 @@ _LABEL: Final = rf"{_LETTER}(?:[^\x00-,./:-@\[-`{{-\x7f]*{_LETTER})?"  # within:
 _ASCII_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _LOOSE_LABEL: Final = r"[^\x00-,./:-@\[-^`{-\x7f]+"  # letters, digits, hyphens, underscores
 
-# The shape of nearly every path, in one match: <atoms@labels>, ASCII.
-_PLAIN: Final = re.compile(
-    rf"<([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_ASCII_LABEL}(?:\.{_ASCII_LABEL})*)>(?:\Z| )", re.ASCII
-)
+# The shape of nearly every path: <atoms@labels, ASCII.
+_PLAIN: Final = re.compile(rf"<([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_ASCII_LABEL}(?:\.{_ASCII_LABEL})*)\Z", re.ASCII)
+_KEPT: Final = 1_024  # plain paths that are remembered: those of one afternoon's correspondents come again and again
 _DOT_STRING: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*\Z")
 _QUOTED_STRING: Final = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"\Z')
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
@@ -36,8 +37,7 @@ _ROUTE: Final = re.compile(rf"@{_LABEL}(?:\.{_LABEL})*(?:,@{_LABEL}(?:\.{_LABEL}
 _GENERAL_LITERAL: Final = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """`address` is local@domain as written, "" for <>; `remarks` name what only a tolerant reading let pass."""
 
     address: str
@@ -49,8 +49,7 @@ class Path:
         return not self.address.isascii()
 
 
-@dataclass(frozen=True, slots=True)
-class BadPath:
+class BadPath(msgspec.Struct, frozen=True):
     """Why it is no path; `in_domain` says which half is wrong, for the status code (5.1.2 or 5.1.3)."""
 
     reason: str
@@ -64,8 +63,9 @@ def parse_path(text: str, *, tolerant: bool = False) -> tuple[Path, str] | BadPa
     remark. "<>" gives an empty address; a forward-path without domain is returned as it is ("Postmaster"): whether
     either is right, the command knows.
     """
-    if (plain := _PLAIN.match(text)) and len(plain[2]) <= MAX_LABEL:
-        return Path(f"{plain[1]}@{plain[2]}"), text[plain.end() :].strip(" ")
+    opened, bracket, rest = text.partition(">")
+    if bracket and (not rest or rest[0] == " ") and (plain := _plain(opened)) is not None:
+        return plain, rest.strip(" ")
     remarks: list[str] = []
     if tolerant and text[:1] in (" ", "\t"):
         text = text.lstrip()
@@ -88,6 +88,13 @@ def parse_path(text: str, *, tolerant: bool = False) -> tuple[Path, str] | BadPa
         inside = inside[route.end() :]
         remarks.append("source route ignored (RFC 5321 Appendix C)")
     return _finished(inside, rest, remarks, tolerant=tolerant)
+
+
+@lru_cache(_KEPT)
+def _plain(opened: str) -> Path | None:
+    """A path without its closing bracket, where it has the usual shape; None where it has to be looked at closely."""
+    match = _PLAIN.match(opened)
+    return Path(opened[1:]) if match and len(match[2]) <= MAX_LABEL else None
 
 
 def _finished(inside: str, rest: str, remarks: list[str], *, tolerant: bool) -> tuple[Path, str] | BadPath:

@@ -88,6 +88,9 @@ class SmtpConnection(SmtpReceiving):
         if reading is Reading.COMMAND:
             if not self._input and data.find(b"\n") == len(data) - 1 and not self._stopped_writing:
                 self._line(data)  # one command, as most clients send them: no need to go through the buffer
+                if not self._input and not self._stopped_reading:
+                    self._flush()
+                    return
             else:
                 self._input += data
             self._run()
