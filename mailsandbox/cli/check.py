@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 import click
+import msgspec
 
 from mailsandbox.cli.main import NOT_DONE
 from mailsandbox.cli.options import json_option
@@ -183,7 +184,7 @@ def _as_json(message: bytes, verdict: Verdict) -> dict[str, Any]:  # Any: JSON v
                 "smtputf8": verdict.smtputf8,
                 "bdat": verdict.use_bdat,
                 "addresses": dict(verdict.addresses),
-                "edits": [asdict(record) for record in edit_records(message, verdict.edits)],
+                "edits": [msgspec.structs.asdict(record) for record in edit_records(message, verdict.edits)],
             }
         case _:
             assert_never(verdict)

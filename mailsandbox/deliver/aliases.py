@@ -8,8 +8,10 @@ that comes back to where it was is no expansion but a loop. Knows no mailbox and
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.smtp.xtext import encode_utf8_address, encode_xtext
@@ -78,14 +80,16 @@ def expand(envelope: Envelope, recipient: Recipient, alias: Alias) -> Envelope:
         # RFC 3461 §5.2.7.1: for the sender the list is where the message was delivered. What the list sends on is
         # another submission: none of his parameters for notifications goes with it, nor his deadline.
         members = tuple(Recipient(member) for member in alias.members)
-        return replace(envelope, reverse_path=alias.owner, recipients=members, ret="", envid="", deliver_by="")
+        return msgspec.structs.replace(
+            envelope, reverse_path=alias.owner, recipients=members, ret="", envid="", deliver_by=""
+        )
     # RFC 3461 §5.2.7.2: to one other address the parameters go on as they are.
     notify = recipient.notify
     if len(alias.members) > 1 and "SUCCESS" in notify:
         # RFC 3461 §5.2.7.3: for several, success is told once, as "expanded"; the members' failures are told as before.
         notify = (notify - {"SUCCESS"}) or frozenset({"NEVER"})
     orcpt = recipient.orcpt or original_recipient(recipient.address)
-    return replace(envelope, recipients=tuple(Recipient(member, notify, orcpt) for member in alias.members))
+    return envelope.to(tuple(Recipient(member, notify, orcpt) for member in alias.members))
 
 
 def original_recipient(address: str) -> str:

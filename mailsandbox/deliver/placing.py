@@ -128,7 +128,7 @@ class Placing:
         if local:
             reports += self._deliver_in(tx, message, local, around.octets)
         if remote:
-            onward = replace(message.envelope, recipients=tuple(remote))
+            onward = message.envelope.to(tuple(remote))
             octets = message.trace + message.octets
             item = NewItem(message.queue_id, message.journey_id, onward, octets, self._clock.now())
             self._enqueue_in(tx, item)

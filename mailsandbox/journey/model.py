@@ -2,10 +2,10 @@
 
 A journey begins when a site first answers 250 to a message. Its id is the queue id that site gave; later sites find it
 by the Received fields the message carries, so a foreign relay in between does not break it.
-Events are appended and never changed; `assemble` (journeys.py) joins them into one view.
+Events are appended and never changed; `assemble` (journeys.py) joins them into one view. They are msgspec structs, as
+some are made for every message and ten lines of transcript with them: a frozen dataclass costs four times as much.
 """
 
-from dataclasses import dataclass, field
 from typing import NewType
 
 import msgspec
@@ -19,7 +19,6 @@ class TranscriptLine(msgspec.Struct, frozen=True, gc=False):
     """One line of a connection. `at`: seconds since it began; `side`: "C" (client), "S" (server) or "!".
 
     Message data is not repeated here: `text` then says "[N octets of message data]". Passwords are shown as "***".
-    A msgspec struct, as ten are made for each message: it costs a fifth of a frozen dataclass.
     """
 
     at: float
@@ -27,8 +26,7 @@ class TranscriptLine(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class EditRecord:
+class EditRecord(msgspec.Struct, frozen=True):
     """An edit as shown: excerpts of at most 160 octets, decoded for display."""
 
     part: str
@@ -40,18 +38,16 @@ class EditRecord:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopeRecord:
+class EnvelopeRecord(msgspec.Struct, frozen=True):
     """Reverse-path and forward-paths with the ESMTP parameters as they were on the wire."""
 
     reverse_path: str
     recipients: list[str]
-    mail_parameters: dict[str, str] = field(default_factory=dict)
-    recipient_parameters: dict[str, dict[str, str]] = field(default_factory=dict)
+    mail_parameters: dict[str, str] = {}
+    recipient_parameters: dict[str, dict[str, str]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """A site took responsibility: end of data was answered 250 at `at` (POSIX seconds)."""
 
     site: str
@@ -69,8 +65,7 @@ class Accepted:
     transcript: list[TranscriptLine]
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientOutcome:
+class RecipientOutcome(msgspec.Struct, frozen=True):
     """How one recipient fared in one attempt: "delivered", "relayed", "deferred" or "failed"."""
 
     address: str
@@ -79,8 +74,7 @@ class RecipientOutcome:
     enhanced: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(msgspec.Struct, frozen=True):
     """One attempt of a site's relay at a next hop."""
 
     site: str
@@ -105,8 +99,7 @@ class Attempted:
     transcript: list[TranscriptLine]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """A copy was committed to a mailbox."""
 
     site: str
@@ -121,8 +114,7 @@ class Delivered:
     committed_ns: int  # CLOCK_MONOTONIC
 
 
-@dataclass(frozen=True, slots=True)
-class Expanded:
+class Expanded(msgspec.Struct, frozen=True):
     """A recipient was an alias or a list: its members took its place (RFC 5321 §3.9)."""
 
     site: str
@@ -131,8 +123,7 @@ class Expanded:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(msgspec.Struct, frozen=True):
     """A recipient of an accepted message has no mailbox that could take it; `reply` says why."""
 
     site: str
@@ -141,8 +132,7 @@ class Undelivered:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Notified:
+class Notified(msgspec.Struct, frozen=True):
     """A delivery status notification was sent about recipients of this journey."""
 
     site: str
@@ -152,8 +142,7 @@ class Notified:
     dsn_journey: str
 
 
-@dataclass(frozen=True, slots=True)
-class FirstShown:
+class FirstShown(msgspec.Struct, frozen=True):
     """The first time that a protocol showed a delivered copy to a client."""
 
     message_id: str

@@ -1,13 +1,13 @@
 """The envelope of a message (RFC 5321 §2.3.1): where it comes from and goes to, apart from its header."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 NULL_PATH: Final = ""  # reverse-path of a delivery status notification, RFC 5321 §4.5.5
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True):
     """One forward-path with its DSN parameters (RFC 3461 §4.1, §4.2).
 
     `address` is local@domain without angle brackets. `notify` holds NEVER, SUCCESS, FAILURE, DELAY; empty when the
@@ -19,8 +19,7 @@ class Recipient:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """One transaction's envelope.
 
     `body` is the declared BODY parameter: "", "7BIT", "8BITMIME" or "BINARYMIME" (RFC 6152 §2, RFC 3030 §3).
@@ -40,6 +39,10 @@ class Envelope:
     def addresses(self) -> list[str]:
         """The recipients' addresses, in order."""
         return [recipient.address for recipient in self.recipients]
+
+    def to(self, recipients: tuple[Recipient, ...]) -> "Envelope":
+        """The same for these recipients."""
+        return msgspec.structs.replace(self, recipients=recipients)
 
 
 def domain_of(address: str) -> str:

@@ -147,7 +147,7 @@ class Visit:
         verdict = self.kit.prepare(
             message.octets,
             offers=connection.offers,
-            envelope=message.envelope if whole else replace(message.envelope, recipients=tuple(recipients)),
+            envelope=message.envelope if whole else message.envelope.to(tuple(recipients)),
             policy=replace(self.kit.policy, queue_id=message.queue_id),
         )
         if isinstance(verdict, Refuse):

@@ -1,8 +1,9 @@
 """SMTP replies as values: code, enhanced status code, lines of text (RFC 5321 §4.2, RFC 2034)."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 MAX_REPLY_LINE: Final = 512  # octets with CRLF, RFC 5321 §4.5.3.1.5
 _SHORT: Final = 490  # octets of text that fit into such a line with both codes
@@ -10,8 +11,7 @@ _SHORT: Final = 490  # octets of text that fit into such a line with both codes
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3}) ?")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One reply, of one or several lines.
 
     `enhanced` is the enhanced status code ("5.6.1", RFC 3463) or "" where none is given (greeting, EHLO).

@@ -3,7 +3,7 @@
 Invariant: what SMTP would refuse is refused here, with the same reply; what is accepted is as durable.
 """
 
-from dataclasses import replace
+import msgspec
 
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.message.envelope import Envelope
@@ -38,7 +38,7 @@ async def hand_over(
     )
     try:
         with context.clock.working():
-            answer = await context.accept(replace(incoming, each=False))
+            answer = await context.accept(msgspec.structs.replace(incoming, each=False))
             assert isinstance(answer, Reply)
             return answer, queue_id if answer.positive else ""
     except (StoreError, QueueError) as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from mailsandbox.clock import Clock, SystemClock
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Accepted
@@ -116,8 +118,7 @@ class ListenerSpec:
         object.__setattr__(self, "max_octets", self.offers.size or self.limits.message_octets)
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """One accepted message, to be made durable. `octets`: un-stuffed content; `trace`: fields that go before it.
 
     `reply` is what the client shall be told when it is; the transcript in `accepted` ends with it.

@@ -115,4 +115,4 @@ async def test_sightings_of_many_messages_stay_bounded(store: Store, ledger: Jou
 
 
 def _fields(event: Accepted) -> dict[str, object]:
-    return {name: getattr(event, name) for name in Accepted.__dataclass_fields__}
+    return {name: getattr(event, name) for name in Accepted.__struct_fields__}

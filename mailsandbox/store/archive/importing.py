@@ -5,12 +5,13 @@ gone) is raised with how much was done until then.
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from mailsandbox.database.tx import Tx
 from mailsandbox.errors import BadArchive, StoreError
@@ -156,11 +157,11 @@ class _Import:
             case Delivered(message_id=old):
                 place = self._new_ids.get(old)
                 if place is None:
-                    return dataclasses.replace(event, message_id="")
-                return dataclasses.replace(event, message_id=message_id_of(*place), uid=place[1])
+                    return msgspec.structs.replace(event, message_id="")
+                return msgspec.structs.replace(event, message_id=message_id_of(*place), uid=place[1])
             case FirstShown(message_id=old):
                 place = self._new_ids.get(old)
-                return dataclasses.replace(event, message_id=message_id_of(*place) if place else "")
+                return msgspec.structs.replace(event, message_id=message_id_of(*place) if place else "")
             case _:
                 return event
 
