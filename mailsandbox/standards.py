@@ -24,12 +24,7 @@ STANDARDS: Final[tuple[Standard, ...]] = (
     Standard("RFC 1985", "SMTP: remote queue starting (ETRN)", ("submit", "mailqueue")),
     Standard("RFC 2033", "Local Mail Transfer Protocol", ("submit", "relay")),
     Standard("RFC 2034", "SMTP: returning enhanced error codes", ("submit",)),
-    Standard(
-        "RFC 2852",
-        "SMTP: Deliver By",
-        ("submit", "mailqueue"),
-        "by-mode R is not refused where the next hop lacks DELIVERBY",
-    ),
+    Standard("RFC 2852", "SMTP: Deliver By", ("smtp", "submit", "mailqueue", "relay", "deliver")),
     Standard("RFC 2920", "SMTP: command pipelining", ("submit", "relay")),
     Standard("RFC 3030", "SMTP: large and binary MIME messages", ("submit", "relay", "encoding")),
     Standard("RFC 3207", "SMTP over TLS", ("submit", "relay")),

@@ -17,6 +17,7 @@ from mailsandbox.message.addresses import ascii_address
 from mailsandbox.message.envelope import NULL_PATH, Envelope, Recipient
 from mailsandbox.message.trace import format_date
 from mailsandbox.message.transfer import encode_base64, encode_quoted_printable
+from mailsandbox.smtp.deliver_by import parse_deliver_by
 from mailsandbox.smtp.xtext import decode_utf8_address, decode_xtext, encode_utf8_address
 
 FULL_BELOW: Final = (
@@ -137,6 +138,9 @@ def _message_fields(original: Original, reporter: Reporter) -> list[str]:
         fields.append(_field("Original-Envelope-Id", _decoded(original.envelope.envid)))
     fields.append(_field("Reporting-MTA", f"dns; {reporter.hostname}"))
     fields.append(_field("Arrival-Date", format_date(original.received_at)))
+    if (by := parse_deliver_by(original.envelope.deliver_by)) is not None:
+        # RFC 2852 §5: when it should have been delivered
+        fields.append(_field("Deliver-By-Date", format_date(original.received_at + by.seconds)))
     return fields
 
 

@@ -23,11 +23,15 @@ class RecipientStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The next hop took it. `relayed`: that hop cannot notify, so we do (RFC 3461 §5.2.2)."""
+    """The next hop took it. `relayed`: that hop cannot notify, so we do (RFC 3461 §5.2.2).
+
+    `traced`: the sender is told of the relay, as the message's deadline does not go on or is traced (RFC 2852 §4.1).
+    """
 
     reply: Reply
     relayed: bool = False
     local: bool = False
+    traced: bool = False
     remote: str = ""  # the host that took it
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from mailsandbox.mailqueue.model import QueuedRecipient
 from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.smtp.deliver_by import parse_deliver_by
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
@@ -61,17 +62,16 @@ def backoff(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
 def deadlines(policy: RetryPolicy, envelope: Envelope, received_at: float) -> Deadlines:
     """The deadlines of a message accepted at `received_at`.
 
-    RFC 2852 §4.1: BY=seconds;R returns the message when the time is over, BY=seconds;N tells the delay and goes on.
+    RFC 2852 §4: in by-mode R the message is returned when the time is over; in mode N the delay is told then, not at
+    the time of our own. A time that was over when the message came was told by who had it before.
     """
     warn_at = received_at + policy.warn if policy.warn else None
     expires_at = received_at + policy.lifetime
-    seconds, _, mode = envelope.deliver_by.partition(";")
-    if mode and seconds.lstrip("+-").isdecimal():
-        by = received_at + int(seconds)
-        if mode[:1].upper() == "R":
-            expires_at = min(expires_at, by)
-        else:
-            warn_at = min(warn_at or by, by)
+    by = parse_deliver_by(envelope.deliver_by)
+    if by is not None and by.returns:
+        expires_at = min(expires_at, received_at + by.seconds)
+    elif by is not None and by.seconds > 0:
+        warn_at = received_at + by.seconds
     if not envelope.reverse_path:
         warn_at = None  # RFC 3464 §2: no notification about a notification
     return Deadlines(warn_at, expires_at)

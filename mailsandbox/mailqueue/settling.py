@@ -45,7 +45,7 @@ def settle(
     result = Settlement()
     for row in item.recipients:
         outcome = outcomes.get(row.address, Later(_NO_WORD))
-        if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify:
+        if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify and not outcome.traced:
             _finish(result, row, "deliver")  # the usual case
             continue
         tried = replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
@@ -128,7 +128,9 @@ def _wait(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: floa
 def _tell_success(result: Settlement, row: QueuedRecipient, done: Done, now: float) -> None:
     # RFC 3461 §4.1: success is told only where NOTIFY names it. §5.2.2: a hop that cannot notify makes it "relayed";
     # a hop that can has been given NOTIFY and tells it itself.
-    if "SUCCESS" in row.recipient.notify and (done.local or done.relayed):
+    # RFC 2852 §4.1: a deadline that ends here, or is traced, is told unless nothing at all is to be told.
+    success = "SUCCESS" in row.recipient.notify and (done.local or done.relayed)
+    if success or (done.traced and "NEVER" not in row.recipient.notify):
         action = Action.DELIVERED if done.local else Action.RELAYED
         result.reports.append(_report(row, action, status_of(done.reply, "2.0.0"), now))
 

@@ -7,7 +7,9 @@ characters, whatever the envelope was made of.
 from typing import Final
 
 from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.smtp.deliver_by import parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
+from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.smtp.xtext import decode_xtext, encode_utf8_address
 
 _NOTIFY_ORDER: Final = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
@@ -32,9 +34,9 @@ def mail_parameters(
             parameters["ENVID"] = envelope.envid
     if envelope.require_tls and "REQUIRETLS" in offers:
         parameters["REQUIRETLS"] = ""
-    # gap: RFC 2852 §4.1: by-mode R goes on to a hop without DELIVERBY as well; the deadline holds while it is here.
-    if envelope.deliver_by and "DELIVERBY" in offers:
-        parameters["BY"] = _time_left(envelope.deliver_by, seconds_used)
+    by = parse_deliver_by(envelope.deliver_by)
+    if by is not None and "DELIVERBY" in offers:
+        parameters["BY"] = str(by.after(seconds_used))
     return parameters
 
 
@@ -71,11 +73,30 @@ def _line(verb: str, address: str, parameters: dict[str, str]) -> bytes:
     return " ".join(words).encode("utf-8", "backslashreplace")
 
 
-def _time_left(deliver_by: str, seconds_used: float) -> str:
-    # RFC 2852 §4: by-time is decremented by the time the message was here.
-    seconds, _, mode = deliver_by.partition(";")
-    left = int(seconds) - int(seconds_used) if seconds.lstrip("+-").isdecimal() else 0
-    return f"{left};{mode}"
+def deadline_refused(envelope: Envelope, *, offers: Offers, seconds_used: float, lmtp: bool = False) -> Reply | None:
+    """Why a message that is to be delivered in time or not at all may not go to a server with these offers."""
+    by = parse_deliver_by(envelope.deliver_by)
+    if by is None or not by.returns:
+        return None
+    left = by.after(seconds_used).seconds
+    if left <= 0:
+        return reply(554, "5.4.7", "The time for delivering it is over (RFC 2852 §4)")
+    if lmtp:
+        return None  # delivered at once, or still ours
+    if "DELIVERBY" not in offers:
+        # RFC 2852 §4.1: nobody behind such a server would return it in time. RFC 3463 §3.4: X.3.3 not capable.
+        return reply(554, "5.3.3", "DELIVERBY is not offered, which BY=...;R needs (RFC 2852 §4.1)")
+    minimum = offers.parameters("DELIVERBY")
+    if minimum and minimum[0].isdecimal() and left < int(minimum[0]):
+        # RFC 2852 §4: such a BY is refused there.
+        return reply(554, "5.4.7", f"{left} seconds are left, {minimum[0]} are asked for (RFC 2852 §4)")
+    return None
+
+
+def deadline_traced(envelope: Envelope, *, offers: Offers) -> bool:
+    """Whether the sender is told of the relay: by-trace asks for it, or by-mode N goes to where no deadline is kept."""
+    by = parse_deliver_by(envelope.deliver_by)
+    return by is not None and (by.trace or "DELIVERBY" not in offers)
 
 
 def _ascii_orcpt(orcpt: str) -> str:

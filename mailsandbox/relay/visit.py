@@ -17,7 +17,14 @@ from mailsandbox.mailqueue.model import Done, Later, Never, Outcome, QueuedMessa
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.relay.connection import Connection, Timeouts
 from mailsandbox.relay.opening import HopFailure, open_connection
-from mailsandbox.relay.parameters import mail_line, mail_parameters, recipient_line, recipient_parameters
+from mailsandbox.relay.parameters import (
+    deadline_refused,
+    deadline_traced,
+    mail_line,
+    mail_parameters,
+    recipient_line,
+    recipient_parameters,
+)
 from mailsandbox.relay.pool import Pool
 from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop
@@ -140,6 +147,17 @@ class Visit:
                 reply(550, "5.7.30", f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"), ""
             )
             return True
+        late = deadline_refused(
+            message.envelope,
+            offers=connection.offers,
+            seconds_used=self.kit.clock.now() - message.received_at,
+            lmtp=self.hop.lmtp,
+        )
+        if late is not None:
+            connection.session.note(f"not sent: {late}")
+            self.incapable.update(recipient.address for recipient in self.recipients)
+            self._all(late, "")
+            return True
         recipients = await self._past_faults()
         if not recipients:
             return True
@@ -210,6 +228,7 @@ class Visit:
 
     def _sort_out(self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers) -> None:
         """From replies to outcomes."""
+        traced = deadline_traced(self.message.envelope, offers=offers)
         for index, recipient in enumerate(recipients):
             answer = transaction.results[index] or reply(451, "4.5.0", "no reply")
             remote = "" if index in transaction.unanswered else self.hop.host
@@ -217,6 +236,7 @@ class Visit:
             if isinstance(outcome, Done):
                 # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
                 outcome = replace(outcome, local=self.hop.lmtp, relayed="DSN" not in offers and not self.hop.lmtp)
+                outcome = replace(outcome, traced=traced and not self.hop.lmtp)
             self.outcomes[recipient.address] = outcome
         self.uncertain = frozenset(recipients[index].address for index in transaction.uncertain)
         self.record.possible_duplicate = bool(self.uncertain)

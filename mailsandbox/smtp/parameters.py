@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from mailsandbox.smtp.deliver_by import parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.smtp.xtext import is_xtext
@@ -22,7 +23,6 @@ MAX_ORCPT: Final = 500  # characters, RFC 3461 §4.2
 _PARAMETER: Final = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\ud7ff\ue000-\U0010ffff]+))?\Z"
 )  # RFC 5321 §4.1.2
-_BY: Final = re.compile(r"([+-]?[0-9]{1,9});([NR])(T?)\Z", re.IGNORECASE)  # RFC 2852 §4
 _ORCPT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*);(.+)\Z")  # RFC 3461 §4.2: addr-type ";" xtext
 _BDAT: Final = re.compile(rb"([0-9]{1,20})(?: +(LAST))?[ \t]*\Z", re.IGNORECASE)  # RFC 3030 §2
 
@@ -150,13 +150,12 @@ def _check_body(value: str, offered: Offers) -> Reply | None:
 
 
 def _check_by(value: str, offered: Offers) -> Reply | None:
-    match = _BY.match(value)
-    if match is None or (match[2].upper() == "R" and int(match[1]) <= 0):
-        # RFC 2852 §4: by-mode R asks for return, which needs time that is left.
+    by = parse_deliver_by(value)
+    if by is None:
         return reply(501, "5.5.4", "BY is seconds;N or seconds;R with more than 0 seconds, T for trace (RFC 2852 §4)")
     minimum = offered.parameters("DELIVERBY")
-    if minimum and match[2].upper() == "R" and int(match[1]) < int(minimum[0]):
-        return reply(555, "5.4.7", f"Delivery within {int(match[1])} seconds can not be promised (RFC 2852 §4)")
+    if minimum and by.returns and by.seconds < int(minimum[0]):
+        return reply(555, "5.4.7", f"Delivery within {by.seconds} seconds can not be promised (RFC 2852 §4)")
     return None
 
 

@@ -57,7 +57,8 @@ def test_policy_that_cannot_be_meant_is_refused(wrong):
         ("50;RT", Deadlines(100.0, 50.0)),
         ("5000;R", Deadlines(100.0, 1000.0)),
         ("50;N", Deadlines(50.0, 1000.0)),
-        ("-10;N", Deadlines(-10.0, 1000.0)),
+        ("500;N", Deadlines(500.0, 1000.0)),
+        ("-10;N", Deadlines(100.0, 1000.0)),
         ("x;R", Deadlines(100.0, 1000.0)),
     ],
 )

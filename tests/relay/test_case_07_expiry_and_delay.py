@@ -68,7 +68,9 @@ async def test_delay_is_not_told_to_those_who_asked_for_other_notifications_only
 
 @pytest.mark.rfc(2852, "4.1")
 async def test_deliver_by_with_return_ends_early_and_with_notify_tells_the_delay_early(make_rig, make_hop):
-    hop = await make_hop(decide=lambda verb, line: "451 4.7.1 later" if verb == "RCPT" else None)
+    hop = await make_hop(
+        offers=("PIPELINING", "DELIVERBY"), decide=lambda verb, line: "451 4.7.1 later" if verb == "RCPT" else None
+    )
     rig = await make_rig()
     rig.route("beta.test", hop)
     await rig.send("b@beta.test", deliver_by="600;R")
