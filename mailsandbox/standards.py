@@ -38,8 +38,10 @@ STANDARDS: Final[tuple[Standard, ...]] = (
     Standard("RFC 6647", "Greylisting", ("submit",)),
     Standard("RFC 7435", "Opportunistic security", ("relay",)),
     Standard("RFC 7505", "Null MX", ("relay",)),
-    Standard("RFC 7672", "SMTP security via DANE", ("relay",), "certificate usage 3 only; DNSSEC is simulated"),
+    Standard("RFC 6698", "DANE: TLSA records", ("relay",)),
+    Standard("RFC 7672", "SMTP security via DANE", ("relay",), "DNSSEC is simulated"),
     Standard("RFC 8314", "Cleartext considered obsolete: implicit TLS", ("submit", "access.pop3")),
+    Standard("RFC 7671", "DANE: updates and operational guidance", ("relay",)),
     Standard(
         "RFC 8461",
         "SMTP MTA Strict Transport Security",

@@ -25,7 +25,7 @@ from mailsandbox.relay.parameters import sendable
 from mailsandbox.relay.pool import Pool
 from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop, Hops, Routes, Unroutable
-from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_permits
+from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names
 from mailsandbox.relay.visit import Equipment, Prepare, Visit
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
@@ -142,14 +142,21 @@ class RelayCourier:
             attempt.reached = True
             self._answer(attempt, hop, reply(550, "5.7.1", text))
             return
-        if not sts_permits(hop, found.mta_sts):
+        if hop.tlsa_failed:
+            # RFC 7672 §2.1.2: whether it is secured can not be known, so it is not used; the message waits.
+            self._answer(attempt, hop, reply(451, "4.7.5", f"the TLSA records of {hop.host} can not be had (SERVFAIL)"))
+            return
+        sts = found.mta_sts
+        unnamed = "" if sts is None or sts_names(hop.host, sts) else f"{hop.host} is not named by the MTA-STS policy"
+        if unnamed and sts is not None and sts.mode == "enforce":
             # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
-            self._answer(attempt, hop, reply(451, "4.7.5", f"{hop.host} is not named by the domain's MTA-STS policy"))
+            self._answer(attempt, hop, reply(451, "4.7.5", f"{unnamed} of {hop.domain}"))
             return
         kit, message = self._kit, attempt.message
         record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)
         policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=found.mta_sts)
-        visit = Visit(kit, message, list(attempt.open), hop, policy, record)
+        doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else ""
+        visit = Visit(kit, message, list(attempt.open), hop, policy, record, doubts=doubts)
         await visit.run()
         lines = visit.session.since(visit.mark) if visit.session is not None else []
         attempt.records.append(record.finish(lines, ended_at=kit.clock.now()))

@@ -7,14 +7,16 @@ sent in clear text; passwords never reach the transcript. Does not decide which 
 
 import asyncio
 import ssl
+import sys
 from typing import cast
 
 import aiosmtplib
 
 from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.relay.connection import Connection, Timeouts, note_reply, printable
+from mailsandbox.relay.dane import dane_refusal
 from mailsandbox.relay.routes import Hop
-from mailsandbox.relay.tls import TlsPolicy, context_for, dane_matches
+from mailsandbox.relay.tls import TlsPolicy, context_for
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, parse_reply, reply
 
@@ -164,9 +166,12 @@ class _Opening:
         if self._tls.level != "dane":
             return
         tls = transport.get_extra_info("ssl_object")
-        if tls is None or not dane_matches(self._hop.tlsa, tls.getpeercert(binary_form=True)):
+        hop = self._hop
+        # RFC 7672 §3.2.2: the server's own name, or the domain whose mail it takes.
+        names = [name for name in (hop.host, hop.domain) if name]
+        if refusal := dane_refusal(hop.tlsa, _chain(tls), names=names):
             # RFC 7672 §2.2: a server that does not match is not used.
-            text = f"{self._hop.host}: its certificate does not match the TLSA records (DANE)"
+            text = f"{hop.host}: {refusal} (DANE)"
             self._session.note(text)
             raise HopFailure(reply(454, "4.7.5", text))
 
@@ -189,6 +194,17 @@ class _Opening:
         client.protocol = None  # the connection is ours now: closing the client must not close it
         client.transport = None
         return connection
+
+
+def _chain(tls: ssl.SSLObject | None) -> list[bytes]:
+    """The certificates that the server has shown, in DER, its own first."""
+    if tls is None:
+        return []
+    if sys.version_info >= (3, 13):
+        return tls.get_unverified_chain()
+    # Python has had it since 3.10, and gave it a public name in 3.13.
+    shown = tls._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
 
 
 def _reason(error: BaseException) -> str:

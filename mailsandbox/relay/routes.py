@@ -45,6 +45,7 @@ class Hop:
 
     `address` is an IP address, or the path of a UNIX socket with port 0. `tls` is "" where the relay's own policy
     holds, else "off", "opportunistic", "required" or "verified"; `implicit_tls`: TLS from the first octet.
+    `tlsa_failed`: its TLSA records can not be had (RFC 7672 §2.1.2).
     """
 
     host: str
@@ -55,6 +56,8 @@ class Hop:
     implicit_tls: bool = False
     login: Login | None = None
     tlsa: tuple[TlsaRecord, ...] = ()
+    tlsa_failed: bool = False
+    domain: str = ""  # whose mail it takes, where it was found as an exchanger
 
     @property
     def place(self) -> str:
@@ -225,7 +228,7 @@ class Routes:
                 continue
             match self.zone.look_up(host):
                 case Found(_, entry):
-                    hops.extend(Hop(host, address, entry.port, tlsa=entry.tlsa) for address in entry.addresses)
+                    hops.extend(_exchanger(host, address, entry, domain) for address in entry.addresses)
                 case LookupFailed(why):
                     failures.append(why)
                 case NoSuchName():
@@ -249,6 +252,10 @@ def _without_lookup(route: Route) -> Hops | None:
 def _hop(route: Route, host: str, address: str, port: int, entry: Entry | None = None) -> Hop:
     tlsa = entry.tlsa if entry else ()
     return Hop(host, address, port, route.lmtp, route.tls, route.implicit_tls, route.login, tlsa)
+
+
+def _exchanger(host: str, address: str, entry: Entry, domain: str) -> Hop:
+    return Hop(host, address, entry.port, tlsa=entry.tlsa, tlsa_failed=entry.tlsa_failed, domain=domain)
 
 
 def _of_literal(domain: str) -> Hops | Unroutable:

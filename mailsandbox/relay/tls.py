@@ -10,21 +10,17 @@
 Invariant: policies only raise the level that the configuration gives, never lower it.
 """
 
-import hashlib
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Final
 
 from mailsandbox.message.envelope import Envelope
+from mailsandbox.relay.dane import usable
 from mailsandbox.relay.routes import Hop
-from mailsandbox.relay.zone import MtaSts, TlsaRecord
+from mailsandbox.relay.zone import MtaSts
 
 _ORDER: Final = ("off", "opportunistic", "required", "verified", "dane")
 STRICT: Final = frozenset({"required", "verified", "dane"})
-
-_DANE_EE: Final = 3  # RFC 7672 §3.1.1: the certificate itself is pinned; its name and dates do not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +45,7 @@ def policy_for(hop: Hop, *, configured: TlsPolicy, envelope: Envelope, mta_sts: 
         level = _higher(level, "verified")  # RFC 8689 §4.2.1
     if hop.tlsa:
         # RFC 7672 §2.2: TLSA records make TLS mandatory; where none is usable, without authentication.
-        usable = any(record.usage == _DANE_EE for record in hop.tlsa)
-        level = _higher(level, "dane" if usable else "required")
+        level = _higher(level, "dane" if any(map(usable, hop.tlsa)) else "required")
     return configured if level == configured.level else replace(configured, level=level)
 
 
@@ -58,16 +53,11 @@ def _higher(level: str, at_least: str) -> str:
     return max(level, at_least, key=_ORDER.index)
 
 
-def sts_permits(hop: Hop, mta_sts: MtaSts | None) -> bool:
+def sts_names(host: str, mta_sts: MtaSts) -> bool:
     """Whether an MTA-STS policy names this exchanger (RFC 8461 §4.1); "*." stands for one label."""
-    if mta_sts is None or mta_sts.mode != "enforce":
-        return True
-    host = hop.host.lower()
-    return any(
-        fnmatchcase(host, pattern) and host.count(".") == pattern.count(".")
-        for pattern in mta_sts.mx
-        if "[" not in pattern
-    )
+    host = host.lower()
+    _, dot, parent = host.partition(".")
+    return any(host == pattern or (dot and pattern == f"*.{parent}") for pattern in mta_sts.mx)
 
 
 def context_for(policy: TlsPolicy) -> ssl.SSLContext:
@@ -81,34 +71,3 @@ def context_for(policy: TlsPolicy) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def dane_matches(records: Sequence[TlsaRecord], certificate: bytes) -> bool:
-    """Whether a DANE-EE record (usage 3) matches the server's certificate in DER (RFC 6698 §2.1).
-
-    gap: RFC 7672 §3.1.2: usage 2 (trust anchor) counts as unusable, as Python 3.11 does not show the chain.
-    """
-    return any(
-        record.usage == _DANE_EE and _association(record, certificate) == record.data
-        for record in records
-        if record.selector in (0, 1) and record.matching in (0, 1, 2)
-    )
-
-
-def _association(record: TlsaRecord, certificate: bytes) -> str:
-    octets = certificate if record.selector == 0 else _public_key(certificate)
-    match record.matching:
-        case 0:
-            return octets.hex()
-        case 1:
-            return hashlib.sha256(octets).hexdigest()
-        case _:
-            return hashlib.sha512(octets).hexdigest()
-
-
-def _public_key(certificate: bytes) -> bytes:
-    from cryptography import x509  # 100 ms to import, and only DANE needs it
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = x509.load_der_x509_certificate(certificate).public_key()
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

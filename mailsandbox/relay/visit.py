@@ -67,6 +67,7 @@ class Visit:
     hop: Hop
     tls: TlsPolicy
     record: HopRecord
+    doubts: str = ""  # to be noted, though nothing follows from it
     reached: bool = False
     uncertain: frozenset[str] = frozenset()  # their copy may have been accepted
     incapable: set[str] = field(default_factory=set)  # refused by the relay gate, as this hop cannot carry it
@@ -94,6 +95,8 @@ class Visit:
 
     def _listen_to(self, session: SessionRecord) -> None:
         self.session, self.mark = session, session.mark
+        if self.doubts:
+            session.note(self.doubts)
 
     def _all(self, answer: Reply, remote: str) -> None:
         """The same answer for everyone who has none yet."""

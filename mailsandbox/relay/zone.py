@@ -6,6 +6,7 @@ resolver would have said instead: `status = "SERVFAIL"`. `port` belongs to the s
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,9 @@ SMTP_PORT: Final = 25
 MAX_ALIASES: Final = 8  # CNAMEs followed; BIND stops at 16, Postfix leaves it to the resolver
 
 _STATUSES: Final = ("NOERROR", "NXDOMAIN", "SERVFAIL")
+_STS_MX: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")  # RFC 8461 §3.2
+_STS_MAX_AGE: Final = 31_557_600  # seconds, RFC 8461 §3.2
+_STS_KEYS: Final = frozenset({"version", "mx", "max_age"})
 _KEYS: Final = ("MX", "A", "AAAA", "CNAME", "TLSA", "status", "port", "mta_sts")
 
 
@@ -43,6 +47,7 @@ class MtaSts:
 
     mode: str  # "enforce", "testing" or "none"
     mx: tuple[str, ...]  # patterns: "mx1.delta.test", "*.delta.test"
+    max_age: int = 86_400  # seconds; kept to be shown, as a zone does not change while it is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Entry:
     status: str = "NOERROR"
     port: int = SMTP_PORT
     mta_sts: MtaSts | None = None
+    tlsa_failed: bool = False  # TLSA = "SERVFAIL": such records can not be had, or are not to be trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +144,11 @@ def _entry(name: str, records: Mapping[str, object]) -> Entry:
         mx=tuple(_mx(name, text) for text in _texts(name, records, "MX")),
         addresses=tuple(addresses),
         cname=next(iter(_texts(name, records, "CNAME")), ""),
-        tlsa=tuple(_tlsa(name, text) for text in _texts(name, records, "TLSA")),
+        tlsa=tuple(_tlsa(name, text) for text in _texts(name, records, "TLSA") if text != "SERVFAIL"),
         status=str(status),
         port=port,
         mta_sts=_mta_sts(name, records.get("mta_sts")),
+        tlsa_failed="SERVFAIL" in _texts(name, records, "TLSA"),
     )
 
 
@@ -186,14 +193,13 @@ def _tlsa(name: str, text: str) -> TlsaRecord:
 def _mta_sts(name: str, value: object) -> MtaSts | None:
     if value is None:
         return None
-    mode = value.get("mode") if isinstance(value, Mapping) else None
-    mx = value.get("mx", []) if isinstance(value, Mapping) else None
-    if (
-        mode not in ("enforce", "testing", "none")
-        or not isinstance(mx, list)
-        or not all(isinstance(m, str) for m in mx)
-    ):
-        raise ConfigError(
-            f'zone."{name}".mta_sts = {value!r}; right would be {{ mode = "enforce", mx = ["mx1.{name}"] }}'
-        )
-    return MtaSts(str(mode), tuple(one.lower() for one in mx))
+    match value:
+        case {"mode": "enforce" | "testing" | "none" as mode, **others} if others.keys() <= _STS_KEYS:
+            # RFC 8461 §3.2: mx at least once unless mode is none; max_age at most a year; one version there is.
+            match others.get("mx", []), others.get("max_age", 86_400), others.get("version", "STSv1"):
+                case [*mx], int(max_age), "STSv1" if 0 <= max_age <= _STS_MAX_AGE and (mx or mode == "none"):
+                    patterns = [one.lower() for one in mx if isinstance(one, str) and _STS_MX.match(one)]
+                    if len(patterns) == len(mx):
+                        return MtaSts(mode, tuple(patterns), max_age)
+    right = f'{{ mode = "enforce", mx = ["mx1.{name}", "*.{name}"], max_age = 86400 }}'
+    raise ConfigError(f'zone."{name}".mta_sts = {value!r}; right would be {right}')
