@@ -68,7 +68,11 @@ def command(
     if sum((data is not None, memory, database is not None)) > 1:
         raise click.UsageError("--data, --memory and --database exclude each other: give one of them")
     from mailsandbox.config import load
+    from mailsandbox.database.opening import is_url
+    from mailsandbox.errors import ConfigError
 
+    if database is not None and not is_url(database):
+        raise ConfigError("--database: not a database's URL: write postgresql://USER:PASSWORD@HOST:PORT/NAME")
     spec = load(config, environ=os.environ, host=host)
     if data is not None or memory or database is not None:
         spec = dataclasses.replace(spec, data=data, database=database)

@@ -25,7 +25,7 @@ from mailsandbox.config.tables import (
     StoreTable,
     TlsTable,
 )
-from mailsandbox.config.values import address, one_of, period, port, size
+from mailsandbox.config.values import address, database_url, one_of, period, port, size
 from mailsandbox.deliver.aliases import Alias
 from mailsandbox.errors import ConfigError
 from mailsandbox.mailqueue.schedule import RetryPolicy
@@ -85,7 +85,7 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
         sites=_sites(tables, source),
         host=address(source, ("server", "host"), server.host),
         data=Path(server.data) if server.data else None,
-        database=server.database,
+        database=database_url(source, ("server", "database"), server.database),
         manual_clock=one_of(source, ("clock", "mode"), clock.mode, ("system", "manual")) == "manual",
         credentials=_accounts(tables, source),
         relay=_relay(tables, source),

@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 from mailsandbox.config.source import Source
+from mailsandbox.database.opening import is_url
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _SIZES_BINARY: Final = {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -28,6 +29,12 @@ def address(source: Source, path: tuple[str, ...], value: str) -> str:
         ipaddress.ip_address("127.0.0.1" if value == "localhost" else value)
     except ValueError:
         raise source.error(path, f"{value!r} is not an IP address") from None
+    return value
+
+
+def database_url(source: Source, path: tuple[str, ...], value: str | None) -> str | None:
+    if value is not None and not is_url(value):
+        raise source.error(path, "not a database's URL: write postgresql://USER:PASSWORD@HOST:PORT/NAME")
     return value
 
 

@@ -9,6 +9,7 @@ COMMIT stays on the loop's thread: two thread switches cost as much, and no mess
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -29,8 +30,11 @@ from mailsandbox.tasks import Tasks
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 FILE_NAME: Final = "mailsandbox.sqlite"
 MAX_BATCH: Final = 512  # works; bounds how long one turn of the loop is kept
+_LOG_BEGINS: Final = b"\x37\x7f\x06\x82"  # or ...83, SQLite file format §4.1
 _QUICK_COMMIT: Final = 0.001  # seconds; on a slower disk the loop is left to others meanwhile
 
 
@@ -220,6 +224,7 @@ class FileDatabase:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._take_lock()
+            self._look_at_log()
             self._writer = connect(self.place, durable=True)
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
             self._writer.execute("BEGIN IMMEDIATE")  # a read-only file system says so here
@@ -250,6 +255,18 @@ class FileDatabase:
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
+
+    def _look_at_log(self) -> None:
+        """SQLite passes over a log that is none, without a word: what was in it is missed by nobody but us."""
+        log = self.path.with_name(f"{FILE_NAME}-wal")
+        with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+            head = file.read(len(_LOG_BEGINS))
+            if head.strip(b"\0") and not head.startswith(_LOG_BEGINS[:-1]):
+                _log.warning(
+                    "%s: not a write-ahead log of SQLite; what was acknowledged last may be missing, and a backup may "
+                    "have it",
+                    log,
+                )
 
     def _close_connections(self) -> None:
         for connection in (self._reader, self._heavy_reader, self._writer):

@@ -3,9 +3,14 @@
 from mailsandbox.database.tx import Database
 
 
+def is_url(target: str) -> bool:
+    """Whether `target` names a database that several daemons may share."""
+    return target.startswith(("postgresql://", "postgres://"))
+
+
 def open_database(target: str) -> Database:
     """The database `target` names; nothing is opened before its `start`."""
-    if target.startswith(("postgresql://", "postgres://")):
+    if is_url(target):
         from mailsandbox.database.postgres import PostgresDatabase  # psycopg is an extra, 60 ms to import
 
         return PostgresDatabase(target)

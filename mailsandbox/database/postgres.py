@@ -74,7 +74,10 @@ class PostgresDatabase:
             self._writer = await self._write_worker.run(self._connect)
         except psycopg.Error as error:
             await self._write_worker.aclose()
-            raise StartError(f"the database {self.place} cannot be opened: {str(error).strip()}") from error
+            raise StartError(
+                f"the database {self.place} cannot be opened: {' '.join(str(error).split())} Is the server running, "
+                "and are host, port, user, password and name right in postgresql://USER:PASSWORD@HOST:PORT/NAME?"
+            ) from error
         self._open = True
         try:
             await self.write(lambda tx: migrate(tx, "daemons", presence.MIGRATIONS))
