@@ -1,11 +1,12 @@
 """The command line: `main`, and one file per command, imported when the command is used.
 
 main        finds the command, turns errors into a sentence and an exit code
+failures    what a failed command says, in words or as JSON, and its exit code
 options     options that several commands share
 daemon      finds a running daemon and talks HTTP to it
 printing    tables, JSON and safe text for terminals
 outgoing    one message over SMTP, octet for octet
-archives    mbox, Maildir, .eml and zip, read and written
+archives/   mbox, Maildir, .eml and zip, read and written
 appending   messages into a mailbox by IMAP, for `import`
 progress    progress bars on a terminal
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from mailsandbox.access.imap.names import encode_utf7
 from mailsandbox.cli.printing import clean
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -99,15 +100,8 @@ def _literal(octets: bytes) -> bytes:
 
 
 def _mailbox(name: str) -> bytes:
-    """RFC 3501 §5.1.3: modified UTF-7, which every server understands before UTF8=ACCEPT is enabled."""
-    import base64
-
-    def shifted(found: re.Match[str]) -> str:
-        coded = base64.b64encode(found[0].encode("utf-16-be")).decode("ascii").rstrip("=").replace("/", ",")
-        return f"&{coded}-"
-
-    text = re.sub(r"[^\x20-\x7e]+", shifted, name.replace("&", "&-"))
-    return _literal(text.encode("ascii"))
+    """In modified UTF-7, which every server understands before UTF8=ACCEPT is enabled."""
+    return _literal(encode_utf7(name))
 
 
 def _date_time(at: float) -> bytes:

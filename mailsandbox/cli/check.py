@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 import click
 import msgspec
 
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import clean, note, octets, say, say_json, table
 from mailsandbox.encoding import (

@@ -4,10 +4,10 @@ import asyncio
 
 import click
 
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import note, say_json
-from mailsandbox.cli.progress import share_bar
+from mailsandbox.cli.progress import bar
 from mailsandbox.cli.watch import MODELS, known_models
 
 
@@ -27,7 +27,11 @@ def command(via: tuple[str, ...], rate: float, seconds: float, interval: float, 
 
     if not as_json:
         note(f"sending for {seconds:g} s at {rate:g} messages per second ...")
-    with share_bar("comparing", off=as_json) as progress:
+    with bar("comparing, %", off=as_json) as told:
+
+        def progress(share: float) -> None:
+            told(share * 100, 100)
+
         result = asyncio.run(
             run_compare(models, rate=rate, seconds=seconds, seed=seed, interval=interval, progress=progress)
         )

@@ -5,15 +5,18 @@ daemon, no such thing, or a refusal.
 """
 
 import contextlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
+from mailsandbox.cli.failures import Failure
 from mailsandbox.cli.printing import clean
 
 if TYPE_CHECKING:
@@ -33,19 +36,46 @@ DEFAULT_SERVICES: Final[Mapping[str, str]] = {
     "http": "127.0.0.1:8025",
 }
 Parameters = Sequence[tuple[str, str | int]]
+_NO_ACCOUNT: Final = ": it comes into being with its first message or login"
+_LONG: Final = 300.0  # seconds without an octet, of work that takes long
 
 
-class NoDaemon(click.ClickException):
+class NoDaemon(Failure):
     """Nobody answers."""
 
+    code = "no-daemon"
 
-class Refused(click.ClickException):
+
+class NotThere(Failure):
+    """The daemon has nothing of that name; it may have something of a like one."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str], otherwise: str) -> None:
+        import difflib
+
+        self.code = f"no-such-{kind}"
+        folded = {each.lower(): each for each in known}
+        self.near = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, 3, 0.8)]
+        hint = f"; there is {', '.join(map(clean, self.near))}" if self.near else ""
+        super().__init__(f"there is no {kind} {clean(name)}{hint or otherwise}")
+
+    def facts(self) -> dict[str, Any]:  # Any: JSON
+        """Those that are spelled like it."""
+        return {"near": self.near}
+
+
+class Refused(Failure):
     """The daemon answered, but not as hoped. `status` is HTTP's, `problem` the problem document (RFC 9457)."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:  # Any: JSON
         self.status = status
         self.problem = problem
         super().__init__(clean(problem.get("detail") or problem.get("title") or f"HTTP status {status}"))
+        slug = str(problem.get("type", "")).rpartition(":")[2]
+        self.code = f"http-{status}" if slug in ("", "blank") else slug
+
+    def facts(self) -> dict[str, Any]:  # Any: JSON
+        """The problem document."""
+        return {"problem": dict(self.problem)}
 
 
 def default_ready_file() -> Path:
@@ -88,7 +118,7 @@ class Daemon:
 
     def post(self, path: str, body: Any = None, parameters: Parameters = ()) -> Any:  # Any: JSON both
         """Post JSON; the JSON answer, None where there is none. Raises Refused, NoDaemon."""
-        return self._json(self.request("POST", path, parameters, json=body))
+        return self._json(self.request("POST", path, parameters, body=body))
 
     def delete(self, path: str, parameters: Parameters = ()) -> None:
         """Raises Refused, NoDaemon."""
@@ -104,27 +134,94 @@ class Daemon:
         path: str,
         parameters: Parameters = (),
         *,
-        json: Any = None,  # Any: JSON
+        body: Any = None,  # Any: JSON
         timeout: float = 30.0,
     ) -> "httpx.Response":
         """Any request; answers from 400 up raise Refused."""
+        with self._asked():
+            response = self._connection().request(method, path, params=list(parameters), json=body, timeout=timeout)
+        if response.status_code >= 400:
+            raise Refused(response.status_code, _problem(response))
+        return response
+
+    def pieces(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters = (),
+        *,
+        content: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[bytes]:
+        """The answer as it comes, of long work; `content` is sent as it is made. Raises Refused, NoDaemon."""
+        with self._asked():
+            answer = self._connection().stream(
+                method, path, params=list(parameters), content=content, headers=headers, timeout=_LONG
+            )
+            with answer as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise Refused(response.status_code, _problem(response))
+                yield from response.iter_bytes()
+
+    def long_work(
+        self,
+        path: str,
+        told: Callable[[float, float], None],
+        *,
+        content: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:  # Any: JSON
+        """Post, and hear how far it is; returns the answer. Raises Refused, NoDaemon."""
+        rest = b""
+        line: dict[str, Any] = {"done": 0}  # Any: JSON
+        accept = {"Accept": "application/x-ndjson"}
+        for piece in self.pieces("POST", path, content=content, headers={**(headers or {}), **accept}):
+            *lines, rest = (rest + piece).split(b"\n")
+            for octets in lines:
+                line = json.loads(octets)
+                if "done" in line:
+                    told(line["done"], line["total"])
+        if "done" in line:
+            raise NoDaemon(f"{self.url} stopped before it was done")
+        if "problem" in line:
+            raise Refused(line["problem"]["status"], line["problem"])
+        return line
+
+    def require_account(self, address: str, mailbox: str = "") -> None:
+        """Raises NotThere where there is no such account, or no such mailbox of it; those spelled like it are named."""
+        known = [each["address"] for each in self.get("/v1/accounts")["accounts"]]
+        if address.strip().lower() not in known:
+            raise NotThere("account", address, known, _NO_ACCOUNT)
+        if mailbox:
+            path = f"/v1/accounts/{quote(address.strip().lower(), safe='')}/mailboxes"
+            names = [each["name"] for each in self.get(path)["mailboxes"]]
+            if mailbox not in names:
+                raise NotThere("mailbox", mailbox, names, "")
+
+    def _connection(self) -> "httpx.Client":
         import httpx
 
         if self._client is None:
             # The daemon is on this machine or named by the user: proxies from the environment are not meant for it.
             self._client = httpx.Client(base_url=self.url, trust_env=False, follow_redirects=True)
+        return self._client
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        import httpx
+
         try:
-            response = self._client.request(method, path, params=list(parameters), json=json, timeout=timeout)
+            yield
         except httpx.TimeoutException:
-            raise NoDaemon(f"no answer from {self.url} within {timeout:.0f} s") from None
+            raise NoDaemon(f"no answer from {self.url} in time") from None
+        except httpx.RemoteProtocolError as error:
+            raise NoDaemon(f"{self.url} broke off its answer ({clean(error)})") from None
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise NoDaemon(
                 f"no daemon answers at {self.url} ({_reason(error)});"
                 " start one with `mailsandbox serve`, or name it with --url or --ready-file"
             ) from None
-        if response.status_code >= 400:
-            raise Refused(response.status_code, _problem(response))
-        return response
 
     @staticmethod
     def _json(response: "httpx.Response") -> Any:  # Any: JSON

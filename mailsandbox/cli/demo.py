@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import json_option
 from mailsandbox.cli.printing import note, say_json
 from mailsandbox.cli.watch import known_models

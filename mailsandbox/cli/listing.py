@@ -44,6 +44,8 @@ def command(
             _accounts(found, as_json=as_json, whole=whole)
             return
         rows, more = _messages(found, [("account", address or ""), *chosen.items()], limit)
+        if address and not rows:
+            found.require_account(address, mailbox)
     if as_json:
         say_json({"messages": rows, "next": more})
         return

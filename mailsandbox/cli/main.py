@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -11,12 +10,9 @@ from typing import Final, NamedTuple
 import click
 
 from mailsandbox import __version__
-from mailsandbox.errors import ConfigError, MailsandboxError
-
-DONE: Final = 0
-NOT_DONE: Final = 1  # not found, refused, timed out
-WRONG_USE: Final = 2
-INTERRUPTED: Final = 128 + signal.SIGINT
+from mailsandbox.cli import failures
+from mailsandbox.cli.failures import DONE
+from mailsandbox.errors import MailsandboxError
 
 
 class _Entry(NamedTuple):
@@ -39,8 +35,9 @@ COMMANDS: Final[Mapping[str, _Entry]] = {
     "compare": _Entry("compare", "Measure every delivery model on the same messages, side by side."),
     "check": _Entry("check", "Judge a message file against SMTP's and MIME's rules, without a server."),
     "sendmail": _Entry("sendmail", "Stand in for /usr/sbin/sendmail."),
-    "import": _Entry("importing", "Put mbox, Maildir, .eml or zip archives into an account."),
-    "export": _Entry("exporting", "Write an account's messages to mbox, Maildir, .eml or zip."),
+    "import": _Entry("importing", "Bring back an exported zip, or put mbox, Maildir or .eml into an account."),
+    "export": _Entry("exporting", "Write everything to a zip, or messages to mbox, Maildir or .eml."),
+    "reindex": _Entry("reindex", "Render stored messages again, after an upgrade that renders better."),
     "readyz": _Entry("readyz", "Ask whether the daemon is ready."),
     "config": _Entry("config", "Check a configuration file and print what it comes to."),
     "standards": _Entry("standards", "List the standards that are implemented, and where."),
@@ -87,18 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=None if argv is None else list(argv), prog_name="mailsandbox", standalone_mode=False
         )
         sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except ConfigError as error:
-        click.echo(f"mailsandbox: {error}", err=True)
-        return WRONG_USE
-    except MailsandboxError as error:
-        click.echo(f"mailsandbox: {error}", err=True)
-        return NOT_DONE
+    except (click.ClickException, click.Abort, KeyboardInterrupt, MailsandboxError) as error:
+        return failures.tell(error, as_json=failures.wants_json(sys.argv[1:] if argv is None else argv))
     except BrokenPipeError:
         # Whoever read our output has seen enough (`mailsandbox list ... | head`).
         with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsandbox.cli.daemon import NoDaemon, Refused, daemon
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import note, say, say_json
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from mailsandbox.cli.daemon import Refused, daemon
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, short_time
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mailsandbox.cli.daemon import find_daemon
-from mailsandbox.cli.main import NOT_DONE
+from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, many, note, octets, say, say_json_line
 

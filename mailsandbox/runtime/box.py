@@ -21,6 +21,8 @@ from mailsandbox.message.compose import Attached, compose
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.runtime.messages import Message
 from mailsandbox.sandbox import MailSystem, Service
+from mailsandbox.store.archive.exporting import export_zip
+from mailsandbox.store.archive.importing import Imported, import_zip
 from mailsandbox.store.views import MessageQuery, StoredMessage
 
 DEFAULT_SENDER: Final = "alice@alpha.test"
@@ -226,6 +228,22 @@ class AsyncBox:
     async def reset(self, account: str = "") -> None:
         """Empty one account, or everything: mail, queues, journeys, faults."""
         await self._system.reset(account or None)
+
+    async def export_zip(self, path: Path | str, *, accounts: str | Iterable[str] = (), mailbox: str = "") -> int:
+        """Write everything (or some accounts, or their `mailbox`) to a zip; returns how many messages.
+
+        Raises StoreError, NoSuchAccount and NoSuchMailbox among them; then nothing is written.
+        """
+        system = self._system
+        return await export_zip(system.store, system.ledger, Path(path), accounts=_listed(accounts), mailbox=mailbox)
+
+    async def import_zip(self, path: Path | str) -> Imported:
+        """Bring such a zip back, UIDs and journeys included; `print(imported.describe())` says what was done.
+
+        Raises BadArchive with nothing done, and StoreError, which says what was.
+        """
+        system = self._system
+        return await import_zip(system.store, system.ledger, Path(path), may_exist=system.spec.credentials.may_exist)
 
     async def run_queue(self) -> None:
         """Try everything that waits in a queue now."""

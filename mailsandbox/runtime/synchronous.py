@@ -85,6 +85,8 @@ class Box:
     messages = _synchronous(AsyncBox.messages)
     journey = _synchronous(AsyncBox.journey)
     reset = _synchronous(AsyncBox.reset)
+    export_zip = _synchronous(AsyncBox.export_zip)
+    import_zip = _synchronous(AsyncBox.import_zip)
     run_queue = _synchronous(AsyncBox.run_queue)
 
     @property

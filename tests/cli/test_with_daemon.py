@@ -202,16 +202,58 @@ def test_import_keeps_flags_dates_and_mailboxes(daemon, run, tmp_path):
     assert row["received_at"].startswith("2026-11-21T03:04:22")
 
 
-def test_the_zip_of_everything_holds_journeys(daemon, run, tmp_path):
-    import zipfile
-
+def test_the_zip_of_everything_comes_back_into_another_daemon_as_it_was(daemon, run, tmp_path, monkeypatch):
     run("send", "--to", "zipped@beta.test", "--subject", "x", "--text", "x")
-    run("wait", "zipped@beta.test")
+    (came,) = run("wait", "zipped@beta.test", "--json").json["messages"]
+    journey = run("journey", came["id"], "--json").json["id"]
+    assert run("export", tmp_path / "all.zip").code == 0
+    other = tmp_path / "other.json"
+    process = started(other, "--data", str(tmp_path / "data"))
+    monkeypatch.setenv("MAILSANDBOX_READY_FILE", str(other))
+    try:
+        back = run("import", tmp_path / "all.zip")
+        assert back.code == 0
+        assert "imported from" in back.out
+        assert back.err == ""
+        (row,) = run("list", "zipped@beta.test", "--json").json["messages"]
+        assert (row["uid"], row["received_at"]) == (came["uid"], came["received_at"])
+        assert run("journey", row["id"], "--json").json["id"] == journey
+        again = run("import", tmp_path / "all.zip")
+        assert "INBOX of zipped@beta.test was in use: 1 message appended with new UIDs" in again.err
+        assert run("reindex").out.endswith("rendered again\n")
+        busy = run("reindex", "--data", tmp_path / "data")
+        assert busy.code == 1
+        assert "in use by the mailsandbox of process" in busy.err
+    finally:
+        stopped(process)
+    assert run("reindex", "--data", tmp_path / "data", "--json").json["contents"] > 0
+    assert run("reindex", "--data", tmp_path / "none").code == 1
+
+
+def test_a_zip_that_is_damaged_is_refused_by_name(daemon, run, tmp_path):
     run("export", tmp_path / "all.zip")
-    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
-        rows = json.loads(archive.read("manifest.json"))["messages"]
-        (row,) = [row for row in rows if row["account"] == "zipped@beta.test"]
-        assert f"journeys/{row['journey']}.json" in archive.namelist()
+    whole = (tmp_path / "all.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    for options in ((), ("--account", "cut@beta.test")):
+        ran = run("import", tmp_path / "cut.zip", *options)
+        assert ran.code == 1
+        assert "cut.zip" in ran.err
+
+
+def test_an_account_that_is_none_is_said_to_be_none_and_those_like_it_are_named(daemon, run):
+    run("send", "--to", "spelled@beta.test", "--text", "x")
+    run("wait", "spelled@beta.test")
+    ran = run("list", "speled@beta.test")
+    assert ran.code == 1
+    assert "there is no account speled@beta.test; there is spelled@beta.test" in ran.err
+    assert (
+        run("list", "spelled@beta.test", "--mailbox", "inbx").err == "Error: there is no mailbox inbx; there is INBOX\n"
+    )
+    told = run("export", "unwritten", "--account", "speled@beta.test", "--json")
+    assert told.code == 1
+    assert json.loads(told.err)["error"]["code"] == "no-such-account"
+    assert json.loads(told.err)["error"]["near"] == ["spelled@beta.test"]
+    assert run("list", "spelled@beta.test", "--subject", "none").err == "no messages\n"
 
 
 def test_a_message_that_waits_is_listed_held_released_retried_and_removed(run, tmp_path, monkeypatch):

@@ -264,3 +264,14 @@ def test_the_fixtures_of_the_plugin_give_a_running_sandbox_and_a_fresh_address(m
 def test_a_fresh_address_has_no_mail_and_no_faults(mailbox):
     assert mailbox.messages() == []
     assert len(mailbox.faults) == 0
+
+
+def test_everything_goes_from_one_sandbox_to_another_in_one_zip(delivered, tmp_path):
+    box, message = delivered
+    assert box.export_zip(tmp_path / "all.zip") == 1
+    with Sandbox() as other:
+        done = other.import_zip(tmp_path / "all.zip")
+        assert done.describe() == "1 message"
+        (back,) = other.messages(BOB)
+        assert (back.uid, back.octets, back.received_at) == (message.uid, message.octets, message.received_at)
+        assert [hop.site for hop in other.journey(back).hops] == ["alpha", "beta"]
