@@ -154,13 +154,13 @@ class _Import:
     def _here(self, event: JourneyEvent) -> JourneyEvent:
         """With the id that the message has here; "" for one that did not come."""
         match event:
-            case Delivered(message_id=old):
-                place = self._new_ids.get(old)
+            case Delivered():
+                place = self._new_ids.get(event.message_id)
                 if place is None:
                     return msgspec.structs.replace(event, message_id="")
                 return msgspec.structs.replace(event, message_id=message_id_of(*place), uid=place[1])
-            case FirstShown(message_id=old):
-                place = self._new_ids.get(old)
+            case FirstShown():
+                place = self._new_ids.get(event.message_id)
                 return msgspec.structs.replace(event, message_id=message_id_of(*place) if place else "")
             case _:
                 return event
