@@ -7,6 +7,7 @@ _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 _BLOB: Final = r"\[[^\[\]]*\][ \t]*"
 _LEADER: Final = re.compile(rf"(?:(?:{_BLOB})*(?:re|fwd?)[ \t]*(?:{_BLOB})?:|[ \t])", re.IGNORECASE)
 _BLOBS: Final = re.compile(rf"(?:{_BLOB})+")
+_BEGINNINGS: Final = frozenset("rRfF[ \t")  # of all that is taken away at the start
 _MAX_SUBJECT: Final = 10_000  # characters looked at
 
 
@@ -18,7 +19,9 @@ def base_subject(subject: str) -> str:
 
 def base_subject_and_kind(subject: str) -> tuple[str, bool]:
     """The base subject, and whether anything said that this is a reply or a forwarded message (RFC 5256 §4)."""
-    text = _BLANKS.sub(" ", subject[:_MAX_SUBJECT])  # step 1; encoded-words are decoded already
+    text = subject[:_MAX_SUBJECT]
+    if not text.isprintable() or "  " in text:
+        text = _BLANKS.sub(" ", text)  # step 1; encoded-words are decoded already
     reply = False
     while True:
         text, trailed = _without_trailers(text)  # step 2
@@ -48,6 +51,8 @@ def _without_trailers(text: str) -> tuple[str, bool]:
 def _leaders_end(text: str) -> tuple[int, bool]:
     """Where the leaders end (steps 3 to 5), and whether a "Re:" or "Fwd:" was among them."""
     at, led = 0, False
+    if text[:1] not in _BEGINNINGS:
+        return at, led
     while True:
         if match := _LEADER.match(text, at):
             led |= match.group() not in (" ", "\t")

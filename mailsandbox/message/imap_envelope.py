@@ -7,25 +7,26 @@ forbids: addresses are joined as if one field held them all, of the others the l
 from collections.abc import Iterable
 from typing import Final
 
-from mailsandbox.message.imap_addresses import ImapAddress, address_list, parse_addresses
+from mailsandbox.message.imap_addresses import address_list, parse_addresses
 from mailsandbox.message.imap_strings import NIL, nstring, one_spaced, string, unfolded
+from mailsandbox.message.remembered import remembered
 from mailsandbox.message.spans import Field
 
-_ADDRESS_FIELDS: Final = ("from", "sender", "reply-to", "to", "cc", "bcc")
-_TEXT_FIELDS: Final = ("date", "subject", "in-reply-to", "message-id")
+_ADDRESS_FIELDS: Final = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
+_TEXT_FIELDS: Final = frozenset({"date", "subject", "in-reply-to", "message-id"})
 
 
 def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
     """The ENVELOPE list, with its parentheses, of a header whose `fields` are ranges of `octets`."""
     text: dict[str, bytes] = {}
-    addresses: dict[str, list[ImapAddress]] = {}
+    addresses: dict[str, list[bytes]] = {}
     for field in fields:
         key = field.key
         if key in _TEXT_FIELDS:
             text[key] = octets[field.value_start : field.end].strip(b" \t\r\n")
         elif key in _ADDRESS_FIELDS:
-            addresses.setdefault(key, []).extend(parse_addresses(octets[field.value_start : field.end]))
-    lists = {key: address_list(found) for key, found in addresses.items()}
+            addresses.setdefault(key, []).append(octets[field.value_start : field.end])
+    lists = {key: _one_list(found[0]) if len(found) == 1 else _joined(found) for key, found in addresses.items()}
     sender = lists.get("from", NIL)
     # RFC 9051 §7.5.2: absent or empty Sender and Reply-To are those of From; never NIL when From is there.
     items = (
@@ -41,6 +42,15 @@ def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
         _unfolded_nstring(text.get("message-id")),
     )
     return b"(" + b" ".join(items) + b")"
+
+
+@remembered
+def _one_list(value: bytes) -> bytes:
+    return address_list(parse_addresses(value))
+
+
+def _joined(values: list[bytes]) -> bytes:
+    return address_list([address for value in values for address in parse_addresses(value)])
 
 
 def _unfolded_nstring(value: bytes | None) -> bytes:

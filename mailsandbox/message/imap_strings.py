@@ -44,4 +44,6 @@ def unfolded(octets: bytes) -> bytes:
 
 def one_spaced(octets: bytes) -> bytes:
     """A value for people's eyes: every run of blanks and line ends is one space, none at the ends (as Dovecot)."""
+    if b"  " not in octets and b"\n" not in octets and b"\t" not in octets and b"\r" not in octets:
+        return octets.strip(b" ")
     return _BLANKS.sub(b" ", octets).strip(b" ")

@@ -16,10 +16,12 @@ from mailsandbox.message.mime_values import (
     parse_token,
     parse_type,
 )
+from mailsandbox.message.remembered import remembered
 from mailsandbox.message.spans import Part
 
 _DEFAULT_CHARSET: Final = b'"charset" "us-ascii"'  # RFC 2045 §5.2
 _PLAIN_TYPE: Final = TypedValue(b"text", b"plain", [])
+_SEVEN_BIT: Final = b'"7bit"'  # RFC 2045 §6.1
 _MESSAGE_TYPES: Final = (b"rfc822", b"global")
 # RFC 9051 §9: body-type-msg needs an envelope and a body. A message not split, since its transfer encoding hides
 # it (RFC 2046 §5.2.1 forbids that) or because it lies too deep, shows empty ones (as Dovecot).
@@ -41,7 +43,7 @@ def structure(octets: bytes, part: Part) -> Structure:
     for field in part.fields:
         if field.key.startswith("content-") and field.key not in values:  # the first of several counts
             values[field.key] = octets[field.value_start : field.end].strip(b" \t\r\n")
-    stored = parse_type(values["content-type"]) if "content-type" in values else None
+    stored = _stored_type(values["content-type"]) if "content-type" in values else None
     if part.is_multipart and part.children:
         return _multipart(octets, part, stored or TypedValue(b"multipart", b"mixed", []), values)
     return _single(octets, part, stored, values)
@@ -66,14 +68,12 @@ def _multipart(octets: bytes, part: Part, stored: TypedValue, values: dict[str, 
 def _single(octets: bytes, part: Part, stored: TypedValue | None, values: dict[str, bytes]) -> Structure:
     shown = _shown_type(part, stored)
     text = shown.kind.lower() == b"text"
-    encoding = parse_token(values["content-transfer-encoding"]) if "content-transfer-encoding" in values else None
-    common = b"%b %b %b %b %b %b %d" % (
-        string(shown.kind),
-        string(shown.subtype),
-        _parameters(shown.parameters, default_charset=text),
+    common = b"%b %b %b %b %d" % (
+        # What was stored is shown nearly always.
+        _type_in_wire_form(values["content-type"]) if shown is stored else _wire_form(shown),
         _one_line(values.get("content-id")),
         _one_line(values.get("content-description")),
-        string(encoding or b"7bit"),
+        _encoding(values["content-transfer-encoding"]) if "content-transfer-encoding" in values else _SEVEN_BIT,
         part.body.end - part.body.start,
     )
     extension = b" " + _one_line(values.get("content-md5")) + _extension(values)
@@ -95,6 +95,27 @@ def _single(octets: bytes, part: Part, stored: TypedValue | None, values: dict[s
     if text:
         common += b" %d" % lines
     return Structure(b"(%b)" % common, b"(%b%b)" % (common, extension))
+
+
+@remembered
+def _stored_type(value: bytes) -> TypedValue | None:
+    return parse_type(value)
+
+
+@remembered
+def _type_in_wire_form(value: bytes) -> bytes:
+    return _wire_form(_stored_type(value) or _PLAIN_TYPE)
+
+
+@remembered
+def _encoding(value: bytes) -> bytes:
+    return string(parse_token(value) or b"7bit")
+
+
+def _wire_form(shown: TypedValue) -> bytes:
+    """Type, subtype and parameters of a part that is no multipart."""
+    parameters = _parameters(shown.parameters, default_charset=shown.kind.lower() == b"text")
+    return b"%b %b %b" % (string(shown.kind), string(shown.subtype), parameters)
 
 
 def _shown_type(part: Part, stored: TypedValue | None) -> TypedValue:

@@ -7,14 +7,13 @@ nothing of mailboxes or protocols beyond the wire forms.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from mailsandbox.message.base_subject import base_subject
 from mailsandbox.message.casemap import casemap
-from mailsandbox.message.charset import decode_text
+from mailsandbox.message.charset import decode_text, decode_unlabelled
 from mailsandbox.message.dates import parse_date
 from mailsandbox.message.imap_envelope import envelope
 from mailsandbox.message.imap_structure import holds_message, structure
@@ -38,7 +37,7 @@ _MESSAGE_ID: Final = re.compile(r'<\s*((?:"[^"\n]*"|[^<>"\s])+)\s*>')
 _UNQUOTED_ID: Final = re.compile(r'"([^"\\\n]*)"')
 
 
-class PartEntry(msgspec.Struct, frozen=True, array_like=True):
+class PartEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where one part lies. `number` is the IMAP section ("1.2"), "" for the message itself.
 
     A message that is no multipart has an entry "" and an entry "1" over the same body. `text_start` is, for the message
@@ -61,8 +60,7 @@ class PartEntry(msgspec.Struct, frozen=True, array_like=True):
     text_start: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True):
     """Everything kept of one message besides its octets."""
 
     envelope: bytes
@@ -89,16 +87,7 @@ class Rendered:
 def render(octets: bytes) -> Rendered:
     """Render a whole message."""
     root = scan(octets, max_header=MAX_HEADER)
-    values: dict[str, str] = {}
-    searched: list[str] = []
-    room = MAX_SEARCH_HEADER
-    for field in root.fields:
-        text = decode_header_text(unfold(octets, field))
-        if field.key in _LISTED:
-            values[field.key] = f"{values[field.key]}, {text}" if field.key in _JOINED and field.key in values else text
-        if room > 0:
-            searched.append(f"{field.key}: {text}\n")
-            room -= len(text)
+    values, searched = _header_texts(octets, root)
     shown = structure(octets, root)
     parts = list(_index(octets, root))
     texts = _Texts(octets, root)
@@ -121,10 +110,26 @@ def render(octets: bytes) -> Rendered:
         base_subject=base_subject(subject),
         preview=texts.preview(),
         search_text=casemap(texts.search_text()),
-        search_header=casemap("".join(searched)),
-        attachments=sum(1 for entry in parts if _is_attachment(entry)),
+        search_header=casemap(searched),
+        attachments=sum([_is_attachment(entry) for entry in parts]),
         date_zone=date.zone if date else 0,
     )
+
+
+def _header_texts(octets: bytes, root: Part) -> tuple[dict[str, str], str]:
+    """The decoded texts of the listed fields by key, and "key: text" lines of all for searching."""
+    values: dict[str, str] = {}
+    searched: list[str] = []
+    room = MAX_SEARCH_HEADER
+    for field in root.fields:
+        value, key = unfold(octets, field), field.key
+        text = decode_unlabelled(value) if b"=?" not in value else decode_header_text(value)
+        if key in _LISTED:
+            values[key] = f"{values[key]}, {text}" if key in _JOINED and key in values else text
+        if room > 0:
+            searched.append(f"{key}: {text}\n")
+            room -= len(text)
+    return values, "".join(searched)
 
 
 _JOINED: Final = frozenset({"from", "to", "cc"})
@@ -133,7 +138,7 @@ _LISTED: Final = _JOINED | {"subject", "date", "message-id", "in-reply-to", "ref
 
 def message_ids(text: str) -> list[str]:
     """The message ids of a field's text, each with its angle brackets, normalised as RFC 5256 §2.2 asks."""
-    found = _MESSAGE_ID.findall(text)
+    found = _MESSAGE_ID.findall(text) if text else ()
     # RFC 5256 §2.2: <"01K"@host> and <01K@host> are one id.
     return [f"<{_UNQUOTED_ID.sub(_bare_if_atom, name)}>" if '"' in name else f"<{name}>" for name in found]
 
@@ -162,11 +167,12 @@ def unpack_parts(octets: bytes) -> list[PartEntry]:
 
 def _index(octets: bytes, root: Part) -> Iterator[PartEntry]:
     """The message, then every part in the order of the octets, numbered as RFC 9051 §6.4.5.1 says."""
-    yield _entry(octets, root, "", whole=True)
+    about = _about(octets, root)
+    yield _entry(root, "", about, whole=True)
     stack = _below(root, "")
     while stack:
         number, part = stack.pop()
-        yield _entry(octets, part, number)
+        yield _entry(part, number, about if part is root else _about(octets, part))
         if holds_message(part):
             stack.extend(_below(part.children[0], f"{number}."))
         elif part.is_multipart:
@@ -186,9 +192,16 @@ def _numbered(part: Part, prefix: str) -> list[tuple[str, Part]]:
     return numbered
 
 
-def _entry(octets: bytes, part: Part, number: str, *, whole: bool = False) -> PartEntry:
-    kind = part.content_type
-    disposition, filename, content_id = "", kind.parameters.get("name", ""), ""
+class _About(NamedTuple):
+    """What the fields of a part say about it, besides its type and encoding."""
+
+    filename: str
+    disposition: str
+    content_id: str
+
+
+def _about(octets: bytes, part: Part) -> _About:
+    disposition, filename, content_id = "", part.content_type.parameters.get("name", ""), ""
     for field in part.fields:
         if field.key == "content-disposition" and not disposition:
             value = octets[field.value_start : field.end]
@@ -199,15 +212,20 @@ def _entry(octets: bytes, part: Part, number: str, *, whole: bool = False) -> Pa
             content_id = decode_header_text(unfold(octets, field)).strip().strip("<>")
     if "=?" in filename:  # RFC 2047 §5 forbids encoded-words here; many senders write them all the same
         filename = decode_header_text(filename.encode("utf-8", "replace"))
+    return _About(filename, disposition, content_id)
+
+
+def _entry(part: Part, number: str, about: _About, *, whole: bool = False) -> PartEntry:
+    kind = part.content_type
     message = part.children[0] if not whole and holds_message(part) else None
     return PartEntry(
         number=number,
         content_type=kind.name,
         charset=kind.parameters.get("charset", ""),
         encoding=part.encoding,
-        filename=filename,
-        disposition=disposition,
-        content_id=content_id,
+        filename=about.filename,
+        disposition=about.disposition,
+        content_id=about.content_id,
         header_start=part.header.start,
         header_end=part.header.end,
         body_start=part.body.start,

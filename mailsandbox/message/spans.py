@@ -7,11 +7,13 @@ A part ends before the CRLF that belongs to the delimiter after it (RFC 2046 §5
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import msgspec
 
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.parameters import first_token, join_parameters, media_type, raw_parameters
+from mailsandbox.message.remembered import remembered
 from mailsandbox.message.transfer import IDENTITY
 
 MAX_DEPTH: Final = 100  # nested parts; Postfix mime_nesting_limit
@@ -22,11 +24,21 @@ MAX_LINE: Final = 1_100  # octets of a line that is looked at as a delimiter; bo
 
 # RFC 5322 §2.2: printable ASCII but colon; blanks before the colon are §4.5.8 (obsolete, and seen).
 # Possessive throughout: there is nothing to go back for, and a long header would cost memory for each line.
-_FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+")
+_FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+\n?+)")
 _FIELDS: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]++[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+)*+")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODING_ALIASES: Final = {"8-bit": "8bit", "7-bit": "7bit"}
 _MESSAGE_TYPES: Final = frozenset({"rfc822", "global", "news"})
+# Names as nearly everybody spells them, to their keys.
+_USUAL_NAMES: Final = {
+    name: name.decode("ascii").lower()
+    for name in b"""Received Return-Path Delivered-To From Sender Reply-To To Cc Bcc Subject Date Message-ID Message-Id
+        In-Reply-To References MIME-Version Mime-Version Content-Type Content-Transfer-Encoding Content-Disposition
+        Content-ID Content-Id Content-Description Content-Language DKIM-Signature ARC-Seal ARC-Message-Signature
+        ARC-Authentication-Results Authentication-Results Received-SPF X-Received X-Mailer User-Agent Precedence
+        Auto-Submitted List-Id List-Unsubscribe List-Post List-Help List-Archive List-Subscribe Errors-To""".split()
+}
+_TRIED: Final = 256  # lines that looked like delimiters and were none, before a pattern is made to pass them by
 
 
 class Span(NamedTuple):
@@ -36,8 +48,7 @@ class Span(NamedTuple):
     end: int
 
 
-@dataclass(slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True, gc=False):
     """One header field. `end` includes the line end of its last folded line."""
 
     name: bytes  # as written
@@ -47,13 +58,12 @@ class Field:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class ContentType:
-    """A media type; `explicit` is False where the field is absent and the default stands."""
+class ContentType(msgspec.Struct, frozen=True):
+    """A media type; `explicit` is False where the field is absent and the default stands. Shared: nobody changes it."""
 
     maintype: str = "text"
     subtype: str = "plain"
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = {}  # msgspec gives each its own
     explicit: bool = False
     valid: bool = True
 
@@ -64,11 +74,11 @@ class ContentType:
 
 
 TEXT_PLAIN: Final = ContentType(parameters={"charset": "us-ascii"})  # RFC 2045 §5.2
+MALFORMED: Final = ContentType(parameters={"charset": "us-ascii"}, explicit=True, valid=False)
 IN_DIGEST: Final = ContentType("message", "rfc822")  # RFC 2046 §5.1.5
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """A node of the tree: the message, a body part, or an embedded message.
 
     `number` is the IMAP part number (RFC 9051 §6.4.5.1): "" for the message, "1.2" below a multipart. An embedded
@@ -86,12 +96,12 @@ class Part:
     content_type: ContentType
     encoding: str
     boundary: bytes = b""
-    children: list["Part"] = field(default_factory=list)
+    children: list["Part"] = []  # msgspec gives each part its own
     preamble: Span | None = None
     epilogue: Span | None = None
-    delimiters: list[Span] = field(default_factory=list)  # whole lines, with their line ends
+    delimiters: list[Span] = []  # whole lines, with their line ends
     closed: bool = False
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = []
 
     @property
     def is_multipart(self) -> bool:
@@ -159,10 +169,8 @@ class Scanner:
 
 def unfold(octets: bytes, field: Field) -> bytes:
     """The field's value in one line: line ends before white space removed (RFC 5322 §2.2.3), ends stripped."""
-    value = octets[field.value_start : field.end]
-    if b"\n" in value:
-        value = _FOLD.sub(b"", value)
-    return value.strip(b" \t\r\n")
+    value = octets[field.value_start : field.end].strip(b" \t\r\n")
+    return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
 class _Delimiter(NamedTuple):
@@ -181,7 +189,9 @@ class _Scanner:
         "_found",
         "_octets",
         "_parts",
+        "_pattern",
         "_size",
+        "_tried",
         "max_depth",
         "max_fields",
         "max_header",
@@ -193,6 +203,8 @@ class _Scanner:
         self._size = len(octets)
         self._boundaries: dict[bytes, int] = {}  # boundary -> level of the innermost open multipart that uses it
         self._found: _Delimiter | None = None
+        self._tried = 0  # lines that looked like delimiters and were none, since a pattern was made
+        self._pattern: tuple[frozenset[bytes], re.Pattern[bytes]] | None = None  # of delimiters, and for which
         self._parts = 0
         self._fields = 0
         self.max_depth = max_depth
@@ -273,18 +285,41 @@ class _Scanner:
         if found is not None and found.start >= position:
             return found
         if self._boundaries:
-            octets = self._octets
-            find = octets.find
             # The line end before the line is part of what is looked for, so look from one octet before.
-            at = find(b"\n--", max(position - 1, 0))
+            at = self._octets.find(b"\n--", max(position - 1, 0))
+            pattern = self._pattern_of_open()
             while at >= 0:
                 found = self._match(at + 1)
                 if found is not None:
                     self._found = found
                     return found
-                at = find(b"\n--", at + 1)
+                if pattern is None:
+                    self._tried += 1
+                    at = self._octets.find(b"\n--", at + 1)
+                    pattern = self._pattern_of_open()
+                else:
+                    likely = pattern.search(self._octets, at + 1)
+                    at = likely.start() if likely else -1
         self._found = end = _Delimiter(self._size, self._size, -1, False)
         return end
+
+    def _pattern_of_open(self) -> re.Pattern[bytes] | None:
+        """What begins and ends like a delimiter of an open multipart; None while it is not worth making.
+
+        Hardly any line that begins with "--" is no delimiter. Only where many were not is the pattern made, which takes
+        as long as trying some lines for each octet of the boundaries: so the time stays linear whatever is nested.
+        """
+        if self._tried <= _TRIED and self._pattern is None:
+            return None
+        open_now = frozenset(self._boundaries)
+        if self._pattern is not None and self._pattern[0] == open_now:
+            return self._pattern[1]
+        if self._tried <= _TRIED + 2 * sum(map(len, open_now)):
+            return None
+        self._tried = 0
+        pattern = re.compile(rb"\n--(?:%b)[ \t]*+(?:--)?+[ \t\r]*+(?:\n|\Z)" % b"|".join(map(re.escape, open_now)))
+        self._pattern = open_now, pattern
+        return pattern
 
     def _match(self, start: int) -> _Delimiter | None:
         """The delimiter line at `start`, if it is one of an open multipart: a whole line, blanks after it allowed."""
@@ -344,23 +379,23 @@ class _Scanner:
         match, junk, before_junk = _FIELD.match, -1, 0
         ended = True  # by what ends a header, if it ended here
         while position < self._size:
-            found = match(octets, position)
             if octets.startswith(b"--", position) and (self._match(position) or self._own(fields, position)):
                 break
             if junk >= 0 and position >= limit:
                 ended = False
                 break
-            if found is not None and (position >= limit or self._fields >= self.max_fields):
-                text = f"header larger than {self.max_header} octets"
-                findings.append(Finding("header-limit", "RFC 5322 §2.2", text, limit, number, "5.6.0"))
-                rest = _FIELDS.match(octets, position)
-                position = rest.end() if rest else position
-                break
+            found = match(octets, position)
             if found is not None:
+                if position >= limit or self._fields >= self.max_fields:
+                    text = f"header larger than {self.max_header} octets"
+                    findings.append(Finding("header-limit", "RFC 5322 §2.2", text, limit, number, "5.6.0"))
+                    rest = _FIELDS.match(octets, position)
+                    position = rest.end() if rest else position
+                    break
                 self._fields += 1
-                name, end = found[1], found.end()
-                value_start = octets.index(b":", position) + 1
-                fields.append(Field(name, name.lower().decode("ascii"), position, value_start, end))
+                name, (value_start, end) = found[1], found.span(2)
+                key = _USUAL_NAMES.get(name) or name.decode("ascii").lower()
+                fields.append(Field(name, key, position, value_start, end))
                 position, ended = end, True
                 continue
             if octets.startswith((b"\r\n", b"\n"), position):
@@ -396,27 +431,41 @@ class _Scanner:
         found = _first("content-type", fields, number, findings)
         if found is None:
             return default, b""
-        value = self._octets[found.value_start : found.end]
-        parsed = media_type(value)
+        parsed = _typed(self._octets[found.value_start : found.end])
         if parsed is None:
             # RFC 2045 §5.2: the default is assumed for a malformed field.
             text = "Content-Type cannot be parsed: text/plain is assumed"
             findings.append(Finding("malformed-content-type", "RFC 2045 §5.1", text, found.start, number))
-            return ContentType(parameters={"charset": "us-ascii"}, explicit=True, valid=False), b""
-        maintype, subtype, end = parsed
-        raw = raw_parameters(value, end)
-        boundary = b""
-        if maintype == "multipart":
-            plain = [parameter.value for parameter in raw if parameter.name == "boundary"]
-            boundary = plain[0] if plain else join_parameters(raw).get("boundary", "").encode()
-        return ContentType(maintype, subtype, join_parameters(raw), explicit=True), boundary.rstrip(b" \t")
+            return MALFORMED, b""
+        return parsed
 
     def _encoding(self, fields: list[Field], number: str, findings: list[Finding]) -> str:
         found = _first("content-transfer-encoding", fields, number, findings)
         if found is None:
             return "7bit"  # RFC 2045 §6.1
-        value = first_token(self._octets[found.value_start : found.end])
-        return _ENCODING_ALIASES.get(value, value) or "7bit"
+        return _encoding(self._octets[found.value_start : found.end])
+
+
+@remembered
+def _typed(value: bytes) -> tuple[ContentType, bytes] | None:
+    """The type of a Content-Type's value, and the boundary of a multipart; None where it is malformed."""
+    parsed = media_type(value)
+    if parsed is None:
+        return None
+    maintype, subtype, end = parsed
+    raw = raw_parameters(value, end)
+    boundary = b""
+    if maintype == "multipart":
+        plain = [parameter.value for parameter in raw if parameter.name == "boundary"]
+        boundary = plain[0] if plain else join_parameters(raw).get("boundary", "").encode()
+    return ContentType(maintype, subtype, join_parameters(raw), explicit=True), boundary.rstrip(b" \t")
+
+
+@remembered
+def _encoding(value: bytes) -> str:
+    """The encoding that a Content-Transfer-Encoding's value names."""
+    token = first_token(value)
+    return _ENCODING_ALIASES.get(token, token) or "7bit"
 
 
 def _first(key: str, fields: list[Field], number: str, findings: list[Finding]) -> Field | None:

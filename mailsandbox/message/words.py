@@ -31,7 +31,7 @@ def decode_header_text(octets: bytes) -> str:
         octets = _FOLD.sub(b"", octets)
     octets = octets.strip(b"\r\n")
     if b"=?" not in octets:
-        return octets.decode("ascii") if octets.isascii() else decode_unlabelled(octets)
+        return decode_unlabelled(octets)
     out: list[str] = []
     pending, charset, position = bytearray(), "", 0
     for word in ENCODED_WORD.finditer(octets):

@@ -111,6 +111,32 @@ def test_a_delimiter_is_a_whole_line():
     assert body(octets, scan(octets).children[0]) == b"--abc\r\n --ab\r\n--ab-\r\n--ab--x"
 
 
+@pytest.mark.rfc(2046, "5.1.1")
+@pytest.mark.parametrize("lookalike", ["--\r\n", "--abc\r\n", "--" + "a" * 76 + "\r\n", "--b-\n"])
+@pytest.mark.parametrize("spelling", ["--b\r\n", "--b\n", "--b \t\r\n", "--b--\r\n", "--b --\r\n", "--b--", "--b"])
+def test_delimiters_are_found_behind_any_number_of_lines_that_only_look_like_them(lookalike, spelling):
+    head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+    few, many = ((head + lookalike * count + spelling).encode() for count in (3, 3_000))
+    (part,) = scan(few).children[:1]
+    assert part.end < len(few)
+    (same,) = scan(many).children[:1]
+    assert len(many) - same.end == len(few) - part.end
+    assert scan(many).closed == scan(few).closed
+
+
+@pytest.mark.rfc(2046, "5.1.1")
+def test_delimiters_of_every_open_multipart_are_looked_for_behind_such_lines():
+    noise = ["--x"] * 600
+    octets = lines(
+        "Content-Type: multipart/mixed; boundary=o", "", "--o", "Content-Type: multipart/mixed; boundary=i", "",
+        *noise, "--i", "", *noise, "--i--", *noise, "--o", "", "outer", *noise, "--i", "--o--", *noise,
+    )  # fmt: skip
+    root = scan(octets)
+    assert [number for number, _ in outline(root)] == ["", "1", "1.1", "2"]
+    assert root.closed
+    assert body(octets, root.children[1]).endswith(b"--x\r\n--i")
+
+
 @pytest.mark.rfc(2046, "5.2.1")
 def test_an_embedded_message_bears_the_number_of_the_part_that_holds_it():
     octets = lines(

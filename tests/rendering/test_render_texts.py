@@ -75,7 +75,8 @@ def test_a_date_is_a_moment_and_the_senders_zone(text, at, zone):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tomorrow", "<HR>", "31 Foo 2026", "99 Nov 2026", "1 Nov 2026 25:00:00", "0 Nov 2026"]
+    "text",
+    ["", "tomorrow", "<HR>", "31 Foo 2026", "99 Nov 2026", "1 Nov 2026 25:00:00", "0 Nov 2026", "1 Jan 0000 00:00:00"],
 )
 def test_what_is_no_date_is_none(text):
     assert parse_date(text) is None
@@ -128,6 +129,15 @@ def test_a_preview_is_one_line_of_at_most_two_hundred_characters():
     assert len(preview("word " * 100)) <= MAX_PREVIEW
     assert preview("> quoted\r\nmine\r\n> more") == "mine"
     assert preview("> only quoted") == "> only quoted"
+
+
+@pytest.mark.parametrize(
+    "before", ["", "> quoted\r\n" * 100, "\r\n" * 1_000, "\u200b\u00ad \n" * 500, "x" * 100 + "\n"]
+)
+def test_a_preview_is_the_same_however_much_follows(before):
+    words = before + "word " * 30 + "\r\n\tend\x01 \u2060here\n"
+    assert preview(words + "> more\n" * 2_000) == preview(words)
+    assert len(preview(words + "more\n" * 2_000)) <= MAX_PREVIEW
     assert preview(" \r\n ") == ""
 
 

@@ -1,7 +1,6 @@
 """Snapshots, rendering again, versions of the schema."""
 
-import dataclasses
-
+import msgspec
 import pytest
 from letters import BOB, letter, to_bob
 
@@ -63,7 +62,7 @@ async def test_writes_wait_while_a_snapshot_is_put_back(store: Store) -> None:
 
 async def test_old_rows_are_rendered_again(database: Database, clock: ManualClock) -> None:
     def old(octets: bytes) -> object:
-        return dataclasses.replace(render(octets), subject="old", search_text="old")
+        return msgspec.structs.replace(render(octets), subject="old", search_text="old")
 
     store = Store(database, clock=clock, render=old)  # type: ignore[arg-type]
     await store.start()
