@@ -29,6 +29,7 @@ from mailsandbox.encoding import Emulation, OnNeed, RelayPolicy, prepare
 from mailsandbox.errors import ConfigError, StartError
 from mailsandbox.faults import Faults
 from mailsandbox.journey.sessions import SessionLog
+from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.message.envelope import Envelope
 from mailsandbox.notify.hub import Hub
 from mailsandbox.relay.allow import Allow
@@ -193,7 +194,8 @@ class MailSystem:
             clock=self.clock,
             sessions=self.sessions,
         )
-        return Site(spec, shared, host=self.spec.host, routes=routes, courier=courier, retry=relay.retry)
+        limits = QueueLimits(concurrency=relay.concurrency, initial_concurrency=min(5, relay.concurrency))
+        return Site(spec, shared, host=self.spec.host, routes=routes, courier=courier, retry=relay.retry, limits=limits)
 
     async def _open(self, part: _Part) -> None:
         self._stack.push_async_callback(part.aclose)

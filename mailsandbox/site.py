@@ -23,6 +23,7 @@ from mailsandbox.deliver.placing import Message, Placing
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import JourneyId
 from mailsandbox.journey.sessions import SessionLog
+from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, domain_of
@@ -64,7 +65,15 @@ class Site:
     """One site's stations. Listeners are started first; the queue runs once the routes between sites are known."""
 
     def __init__(
-        self, spec: SiteSpec, shared: Shared, *, host: str, routes: Routes, courier: RelayCourier, retry: RetryPolicy
+        self,
+        spec: SiteSpec,
+        shared: Shared,
+        *,
+        host: str,
+        routes: Routes,
+        courier: RelayCourier,
+        retry: RetryPolicy,
+        limits: QueueLimits,
     ) -> None:
         self.spec = spec
         self.routes = routes
@@ -89,6 +98,7 @@ class Site:
             rng=shared.rng,
             record=shared.ledger.append_in,
             notify=self._notifier.notices,
+            limits=limits,
         )
         self._placing = Placing(
             site=spec.name,
@@ -115,7 +125,9 @@ class Site:
             run_queue=self._run_queue,
             expand=self._members,
         )
-        self.listeners = [SmtpListener(listener, self._context) for listener in listener_specs(spec, host)]
+        specs = listener_specs(spec, host)
+        self._entrance = specs[0] if specs else _listener_spec(spec, host)
+        self.listeners = [SmtpListener(listener, self._context) for listener in specs]
 
     async def accept(self, incoming: Incoming) -> Reply | EachReply:
         """Make one message durable, everywhere it belongs, and take responsibility for it (RFC 5321 §6.1).
@@ -139,7 +151,7 @@ class Site:
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:
         """Take a message in process, as the first listener would at the end of data: the reply and the queue id."""
-        return await hand_over(envelope, octets, spec=self.listeners[0].spec, context=self._context, client=client)
+        return await hand_over(envelope, octets, spec=self._entrance, context=self._context, client=client)
 
     def is_local(self, address: str) -> bool:
         """Whether mail for the address ends here."""
@@ -192,20 +204,7 @@ def _answer(incoming: Incoming, refused: Mapping[str, Reply]) -> Reply | EachRep
 
 def listener_specs(spec: SiteSpec, host: str) -> list[ListenerSpec]:
     """The listeners that a site's configuration asks for, its first SMTP listener first."""
-    common = ListenerSpec(
-        service=f"{spec.name}.smtp",
-        site=spec.name,
-        domain=spec.domain,
-        hostname=spec.hostname,
-        host=host,
-        offers=Offers.parse(spec.offers),
-        mode=spec.receive,
-        limits=Limits(recipients=spec.max_recipients, connections=spec.max_connections),
-        authentication=Authentication(spec.auth),
-        greylist=spec.greylist or 0.0,
-        xclient_peers=spec.trusted_peers,
-        proxy_peers=spec.proxy_peers,
-    )
+    common = _listener_spec(spec, host)
     listeners = []
     if spec.smtp is not None:
         # RFC 5321 servers take mail for their domain from anyone: AUTH is never required between servers.
@@ -220,4 +219,41 @@ def listener_specs(spec: SiteSpec, host: str) -> list[ListenerSpec]:
         listeners.append(replace(common, service=f"{spec.name}.lmtp", kind=Kind.LMTP, socket=spec.lmtp, greylist=0.0))
     elif spec.lmtp is not None:
         listeners.append(replace(common, service=f"{spec.name}.lmtp", kind=Kind.LMTP, port=spec.lmtp, greylist=0.0))
+    for one in spec.listeners:
+        own = _listener_spec(one.settings, host)
+        service = f"{spec.name}.{one.name}"
+        listeners.append(replace(own, service=service, kind=Kind(one.kind), port=one.port or 0, socket=one.socket))
     return listeners
+
+
+def _listener_spec(spec: SiteSpec, host: str) -> ListenerSpec:
+    return ListenerSpec(
+        service=f"{spec.name}.smtp",
+        site=spec.name,
+        domain=spec.domain,
+        hostname=spec.hostname,
+        host=host,
+        offers=Offers.parse(spec.offers),
+        mode=spec.receive,
+        limits=Limits(
+            recipients=spec.max_recipients,
+            connections=spec.max_connections,
+            connections_per_peer=spec.max_connections_per_peer,
+            messages=spec.max_messages,
+            errors=spec.max_errors,
+            command_seconds=spec.command_time,
+            message_seconds=spec.message_time,
+            greeting_delay=spec.greeting_delay,
+        ),
+        authentication=Authentication(spec.auth),
+        mechanisms=None if spec.mechanisms is None else frozenset(spec.mechanisms),
+        auth_needs_tls=spec.auth_needs_tls,
+        tls_required=spec.tls_required,
+        enhanced_codes=spec.enhanced_codes,
+        verify=spec.vrfy,
+        expand=spec.expn,
+        check_sender=spec.check_sender,
+        greylist=spec.greylist or 0.0,
+        xclient_peers=spec.trusted_peers,
+        proxy_peers=spec.proxy_peers,
+    )

@@ -53,11 +53,36 @@ class SiteSpec:
     proxy_peers: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header
     max_recipients: int = 1000
     max_connections: int = 1000
+    max_connections_per_peer: int = 1000  # 0: any number
+    max_messages: int = 0  # in one session; 0: any number
+    max_errors: int = 100
+    command_time: float = 300.0  # seconds between two reads
+    message_time: float = 3600.0  # seconds from DATA to its end
+    greeting_delay: float = 0.0  # seconds in which a client that talks first is found out
+    mechanisms: tuple[str, ...] | None = None  # of AUTH; None: all that the accounts allow
+    auth_needs_tls: bool = False  # 538 without TLS
+    tls_required: bool = False  # 530 to MAIL without TLS
+    enhanced_codes: bool = True
+    vrfy: bool = True
+    expn: bool = True
+    check_sender: bool = True  # submission: the reverse-path is the login's own
+    listeners: "tuple[NamedListener, ...]" = ()
 
     @property
     def hostname(self) -> str:
         """The name it greets with and puts into Received."""
         return self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class NamedListener:
+    """One more listener of a site: a port, or a UNIX socket by its path. `settings`: the site's, as it differs."""
+
+    name: str
+    settings: SiteSpec
+    kind: str = "smtp"  # smtp | submission | submissions | lmtp
+    port: int | None = None
+    socket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +163,7 @@ class SandboxSpec:
                 submission=_free(site.submission),
                 submissions=_free(site.submissions),
                 lmtp=_free(site.lmtp) if not isinstance(site.lmtp, str) else site.lmtp,
+                listeners=tuple(replace(one, port=_free(one.port)) for one in site.listeners),
             )
             for site in self.sites
         )

@@ -5,6 +5,7 @@ be right. Knows what may be written, not what it does.
 
     tables       the keys that may be written
     source       file, line and key of a value
+    sites        sites and their listeners
     values       sizes, periods, ports, addresses
     environment  MAILSANDBOX_* variables
     load         all of it to a SandboxSpec

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from mailsandbox.config.environment import override
+from mailsandbox.config.sites import sites
 from mailsandbox.config.source import Source, convert, convert_names, convert_value, unknown_key
 from mailsandbox.config.tables import (
     TOP_LEVEL,
@@ -21,7 +20,6 @@ from mailsandbox.config.tables import (
     RetryTable,
     RouteTable,
     ServerTable,
-    SiteTable,
     StoreTable,
     TlsTable,
 )
@@ -33,11 +31,9 @@ from mailsandbox.relay.routes import Login, Route
 from mailsandbox.relay.zone import Zone
 from mailsandbox.smtp.paths import check_mailbox
 from mailsandbox.specs import (
-    DEFAULT_SITES,
     AccessSpec,
     RelaySpec,
     SandboxSpec,
-    SiteSpec,
     TlsSpec,
 )
 from mailsandbox.store.credentials import AccountSpec, Credentials, canonical
@@ -82,7 +78,7 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
     if bool(tls.certificate) != bool(tls.key):
         raise source.error(("tls",), "certificate and key must be given together")
     return SandboxSpec(
-        sites=_sites(tables, source),
+        sites=sites(tables, source),
         host=address(source, ("server", "host"), server.host),
         data=Path(server.data) if server.data else None,
         database=database_url(source, ("server", "database"), server.database),
@@ -99,39 +95,6 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
 
 
 # Tables of the file, one function each.
-
-
-def _sites(tables: dict[str, Any], source: Source) -> tuple[SiteSpec, ...]:  # Any: parsed TOML
-    """The default sites as changed by the file, then those that the file adds."""
-    given = convert_names(source, ("sites",), tables)
-    sites = {site.name: site for site in DEFAULT_SITES}
-    for name in given:
-        sites[name] = _site(name, sites.get(name), convert(source, ("sites", name), tables, SiteTable), source)
-    domains = [site.domain for site in sites.values()]
-    for name in given:
-        if domains.count(sites[name].domain) > 1:
-            raise source.error(("sites", name, "domain"), f"{sites[name].domain} is another site's domain too")
-    return tuple(sites.values())
-
-
-def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source) -> SiteSpec:
-    path = ("sites", name)
-    one_of(source, (*path, "receive"), table.receive, ("strict", "lenient", "normalize"))
-    one_of(source, (*path, "emulate"), table.emulate, ("strict", "postfix", "sendmail", "exim"))
-    one_of(source, (*path, "accepts"), table.accepts, ("local", "any"))
-    one_of(source, (*path, "auth"), table.auth, ("off", "offered", "required"))
-    for key in ("smtp", "submission", "submissions"):
-        port(source, (*path, key), getattr(table, key))
-    # Any: the values go to the fields of the same names, whose types the table has checked.
-    values: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(table).items() if value is not None}
-    if "offers" in values:
-        values.setdefault("submission_offers", values["offers"])
-    for key in ("offers", "submission_offers", "trusted_peers", "proxy_peers"):
-        if key in values:
-            values[key] = tuple(values[key])
-    if table.greylist is not None:
-        values["greylist"] = period(source, (*path, "greylist"), table.greylist)
-    return dataclasses.replace(default or SiteSpec(name=name, domain=f"{name}.test"), **values)
 
 
 def _accounts(tables: dict[str, Any], source: Source) -> Credentials:  # Any: parsed TOML
@@ -184,11 +147,17 @@ def _relay(tables: dict[str, Any], source: Source) -> RelaySpec:  # Any: parsed 
         tls=one_of(source, ("relay", "tls"), table.tls, ("off", "opportunistic", "required", "verified")),
         allow=tuple(table.allow),
         retry=_retry(tables, source),
-        concurrency=table.concurrency,
+        concurrency=_positive(source, ("relay", "concurrency"), table.concurrency),
         break_signatures=table.break_signatures,
         unlabelled=one_of(source, ("relay", "unlabelled"), table.unlabelled, ("convert", "bounce")),
         default_route=table.default_route,
     )
+
+
+def _positive(source: Source, path: tuple[str, ...], value: int) -> int:
+    if value < 1:
+        raise source.error(path, f"{value} is less than one")
+    return value
 
 
 def _retry(tables: dict[str, Any], source: Source) -> RetryPolicy:  # Any: parsed TOML

@@ -25,23 +25,48 @@ class AccountTable(Table):
     personality: str = ""
 
 
-class SiteTable(Table):
-    domain: str | None = None
-    accepts: str | None = None
+class ListenerSettings(Table):
+    """What may be set for a site, and otherwise for one of its listeners."""
+
     receive: str | None = None
-    emulate: str | None = None
     offers: list[str] | None = None
-    submission_offers: list[str] | None = None
-    smtp: int | None = None
-    submission: int | None = None
-    submissions: int | None = None
-    lmtp: int | str | None = None
     auth: str | None = None
+    mechanisms: list[str] | None = None
+    auth_needs_tls: bool | None = None
+    tls_required: bool | None = None
+    enhanced_codes: bool | None = None
+    vrfy: bool | None = None
+    expn: bool | None = None
+    check_sender: bool | None = None
     greylist: str | None = None
     trusted_peers: list[str] | None = None
     proxy_peers: list[str] | None = None
     max_recipients: int | None = None
     max_connections: int | None = None
+    max_connections_per_peer: int | None = None
+    max_messages: int | None = None
+    max_errors: int | None = None
+    command_time: str | None = None
+    message_time: str | None = None
+    greeting_delay: str | None = None
+
+
+class ListenerTable(ListenerSettings):
+    kind: str = "smtp"
+    port: int | None = None
+    socket: str = ""
+
+
+class SiteTable(ListenerSettings):
+    domain: str | None = None
+    accepts: str | None = None
+    emulate: str | None = None
+    submission_offers: list[str] | None = None
+    smtp: int | None = None
+    submission: int | None = None
+    submissions: int | None = None
+    lmtp: int | str | None = None
+    listeners: dict[str, dict[str, object]] | None = None  # ListenerTables, converted one by one
 
 
 class RetryTable(Table):

@@ -61,20 +61,44 @@ def _site(site: SiteSpec) -> Tables:
     return _given(
         domain=site.domain,
         accepts=site.accepts,
-        receive=site.receive,
         emulate=site.emulate,
-        offers=list(site.offers),
         submission_offers=list(site.submission_offers),
         smtp=site.smtp,
         submission=site.submission,
         submissions=site.submissions,
         lmtp=site.lmtp,
+        **_settings(site),
+        listeners={
+            one.name: _given(kind=one.kind, port=one.port, socket=one.socket or None, **_settings(one.settings))
+            for one in site.listeners
+        }
+        or None,
+    )
+
+
+def _settings(site: SiteSpec) -> Tables:
+    return _given(
+        receive=site.receive,
+        offers=list(site.offers),
         auth=site.auth,
+        mechanisms=None if site.mechanisms is None else list(site.mechanisms),
+        auth_needs_tls=site.auth_needs_tls,
+        tls_required=site.tls_required,
+        enhanced_codes=site.enhanced_codes,
+        vrfy=site.vrfy,
+        expn=site.expn,
+        check_sender=site.check_sender,
         greylist=None if site.greylist is None else _seconds(site.greylist),
         trusted_peers=list(site.trusted_peers),
         proxy_peers=list(site.proxy_peers),
         max_recipients=site.max_recipients,
         max_connections=site.max_connections,
+        max_connections_per_peer=site.max_connections_per_peer,
+        max_messages=site.max_messages,
+        max_errors=site.max_errors,
+        command_time=_seconds(site.command_time),
+        message_time=_seconds(site.message_time),
+        greeting_delay=_seconds(site.greeting_delay),
     )
 
 

@@ -161,7 +161,8 @@ class Conversation:
         spec = self._spec
         if spec.authentication is Authentication.OFF or (spec.auth_needs_tls and not self.client.tls):
             return []
-        return mechanisms(self._context.credentials, tls=bool(self.client.tls))
+        offered = mechanisms(self._context.credentials, tls=bool(self.client.tls))
+        return offered if spec.mechanisms is None else [name for name in offered if name in spec.mechanisms]
 
     def line_limit(self, verb: str) -> int:
         """Longest line with CRLF that may begin with `verb` now."""

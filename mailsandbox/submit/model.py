@@ -88,6 +88,7 @@ class ListenerSpec:
     mode: str = "lenient"  # strict | lenient | normalize
     limits: Limits = field(default_factory=Limits)
     authentication: Authentication = Authentication.OFFERED
+    mechanisms: frozenset[str] | None = None  # of AUTH; None: all that the accounts allow
     auth_needs_tls: bool = False  # 538 5.7.11 without; real servers say true, a sandbox on loopback need not
     tls_required: bool = False  # 530 5.7.0 to MAIL without TLS
     enhanced_codes: bool = True  # ENHANCEDSTATUSCODES, RFC 2034
