@@ -13,6 +13,7 @@ import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
@@ -27,7 +28,7 @@ from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, domain_of
-from mailsandbox.message.trace import parse_received_ids
+from mailsandbox.message.trace import leading_received, parse_received_ids
 from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
 from mailsandbox.smtp.extensions import Offers
@@ -41,6 +42,8 @@ from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, EachReply, Incoming, Kind, Limits, ListenerSpec, SubmitContext
 from mailsandbox.submit.spool import Memory
 from mailsandbox.tasks import Tasks
+
+_LARGE: Final = 1 << 20  # octets; a larger message is stored on the writer's thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +139,11 @@ class Site:
         told which (RFC 2033 §4.2); SMTP has one answer for all, so their sender gets a notification.
         """
 
+        trace, octets, sha256 = _parted(incoming)
+
         def take_in(tx: Tx) -> Mapping[str, Reply]:
             journey_id = self._journey_in(tx, incoming)
-            message = Message(incoming.envelope, incoming.trace, incoming.octets, incoming.queue_id, journey_id)
+            message = Message(incoming.envelope, trace, octets, incoming.queue_id, journey_id, sha256)
             refused = self._placing.refusals_in(tx, message)
             if len(refused) < len(incoming.envelope.recipients):
                 self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
@@ -146,8 +151,8 @@ class Site:
             return refused
 
         if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
-            self._shared.store.prepare(without_return_path(incoming.octets))
-        return _answer(incoming, await self._shared.database.write(take_in))
+            self._shared.store.prepare(without_return_path(octets))
+        return _answer(incoming, await self._shared.database.write(take_in, heavy=len(octets) > _LARGE))
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:
         """Take a message in process, as the first listener would at the end of data: the reply and the queue id."""
@@ -190,6 +195,17 @@ class Site:
         """A message that the site itself made (a delivery status notification) goes the normal path."""
         message = Message(envelope, b"", octets, queue_id, JourneyId(queue_id))
         self._placing.place_in(tx, message, self._placing.refusals_in(tx, message))
+
+
+def _parted(incoming: Incoming) -> tuple[bytes, bytes, bytes | None]:
+    """The trace with that of earlier servers, the octets behind it, and their sha256 where it is known.
+
+    So a message that has crossed several sites of one store has the same content at each, which is stored once.
+    """
+    earlier = leading_received(incoming.octets)
+    if not earlier:
+        return incoming.trace, incoming.octets, bytes.fromhex(incoming.accepted.sha256)
+    return incoming.trace + incoming.octets[:earlier], incoming.octets[earlier:], None
 
 
 def _answer(incoming: Incoming, refused: Mapping[str, Reply]) -> Reply | EachReply:

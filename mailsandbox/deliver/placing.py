@@ -33,13 +33,14 @@ _EXPANDED = reply(250, "2.1.5", "Sent on to the members of the alias")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An accepted message. `trace` goes before `octets`."""
+    """An accepted message. `trace` goes before `octets`; `sha256` is that of `octets`, where it is known."""
 
     envelope: Envelope
     trace: bytes
     octets: bytes
     queue_id: str
     journey_id: str
+    sha256: bytes | None = None
 
 
 class _Kind(Enum):
@@ -129,8 +130,10 @@ class Placing:
             reports += self._deliver_in(tx, message, local, around.octets)
         if remote:
             onward = message.envelope.to(tuple(remote))
-            octets = message.trace + message.octets
-            item = NewItem(message.queue_id, message.journey_id, onward, octets, self._clock.now())
+            now, trace = self._clock.now(), message.trace
+            item = NewItem(
+                message.queue_id, message.journey_id, onward, message.octets, now, trace, sha256=message.sha256
+            )
             self._enqueue_in(tx, item)
         for recipient in aliases:
             reports += self._expand_in(tx, message, recipient, around)
@@ -214,6 +217,7 @@ class Placing:
             message.octets,
             self._new_id(),
             message.journey_id,
+            message.sha256,
         )
         inner = replace(around, within=around.within | {canonical(recipient.address)})
         mailboxes = [

@@ -7,6 +7,7 @@ told that work goes on. A dead destination never delays another. Knows no SMTP, 
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import logging
 import random
@@ -214,7 +215,8 @@ class Attempts:
         load.started += 1
         try:
             async with self._budget.share(load.item.octets):
-                octets = load.octets if load.octets is not None else await self.octets(load.content)
+                octets = await self._octets_of(load)
+                load.sha256 = load.sha256 or hashlib.sha256(octets).hexdigest()
                 report = await self._try(job, octets)
         except NoSuchMessage:
             return  # removed meanwhile
@@ -244,9 +246,15 @@ class Attempts:
             raise
         return report
 
-    async def octets(self, content: int) -> bytes:
+    async def _octets_of(self, load: Load) -> bytes:
+        if load.octets is None:
+            return await self.octets(load.content, load.trace)
+        return load.trace + load.octets
+
+    async def octets(self, content: int, trace: bytes) -> bytes:
         """Read an item's octets back."""
-        return await self._around.database.read(lambda tx: self._around.spool.octets_in(tx, content))
+        around = self._around
+        return trace + await around.database.read(lambda tx: around.spool.content_in(tx, content))
 
     async def _attempt(self, job: _Job, octets: bytes) -> AttemptReport:
         item, around = job.load.item, self._around
@@ -278,7 +286,7 @@ class Attempts:
             outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
             settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)
             try:
-                octets = await self.octets(other.load.content) if settlement.reports else b""
+                octets = await self._octets_of(other.load) if settlement.reports else b""
                 await self.write_down(item, other.load.content, settlement, octets=octets)
             except StoreError as error:
                 _log.warning("%s: %s is not deferred: %s", around.site, item.queue_id, error)

@@ -23,8 +23,9 @@ class Load:
 
     item: QueuedItem
     content: int
+    trace: bytes  # before the octets
     octets: bytes | None
-    sha256: str = ""  # of the octets, where it is known
+    sha256: str = ""  # of the trace and the octets, once an attempt has needed it
     jobs: int = 0  # not settled yet
     started: int = 0  # being attempted
     leased_until: float = math.inf  # POSIX seconds; nothing is begun later: another daemon may have taken over

@@ -58,13 +58,15 @@ NOT_TRIED: Final = reply(450, "4.4.0", "no attempt has been made yet")
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """A message to be queued. `octets` includes this site's Received field."""
+    """A message to be queued: `trace`, which ends with this site's Received field, then `octets`."""
 
     queue_id: str
     journey_id: str
     envelope: Envelope
     octets: bytes
     received_at: float  # POSIX seconds
+    trace: bytes = b""
+    sha256: bytes | None = None  # of `octets`, where it is known
 
 
 @dataclass(frozen=True, slots=True)

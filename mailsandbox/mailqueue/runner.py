@@ -73,15 +73,15 @@ class Queue:
 
     def enqueue_in(self, tx: Tx, item: NewItem) -> None:
         """Put a message in as part of the transaction that accepts it; it is tried right after the commit."""
-        content, sha256 = self._spool.add_in(tx, item, Lease(self._owner, item.received_at + self._limits.lease))
-        tx.after_commit(lambda: self._accepted(item, content, sha256))
+        content = self._spool.add_in(tx, item, Lease(self._owner, item.received_at + self._limits.lease))
+        tx.after_commit(lambda: self._accepted(item, content))
 
-    def _accepted(self, item: NewItem, content: int, sha256: str) -> None:
+    def _accepted(self, item: NewItem, content: int) -> None:
         rows = tuple(
             QueuedRecipient(number, recipient, RecipientStatus.ACTIVE, 0, item.received_at, warned=False)
             for number, recipient in enumerate(item.envelope.recipients)
         )
-        size = len(item.octets)
+        size = len(item.trace) + len(item.octets)
         queued = QueuedItem(
             item.queue_id,
             item.journey_id,
@@ -97,7 +97,7 @@ class Queue:
         if self._attempts.space < len(rows):
             self._tasks.spawn(self._attempts.shed(queued, rows), name=f"{self.site}: give {item.queue_id} back")
             return
-        self._attempts.take(Load(queued, content, item.octets, sha256))
+        self._attempts.take(Load(queued, content, item.trace, item.octets))
         self._attempts.pump()
 
     async def start(self) -> None:
@@ -211,10 +211,10 @@ class Queue:
         """Try what is to be tried; settle what needs no attempt: an end, or a delay to be told."""
         tried, settlement = attend(stored.item, policy=self._policy, now=now)
         if settlement.dropped or settlement.deferred:
-            octets = await self._attempts.octets(stored.content) if settlement.reports else b""
+            octets = await self._attempts.octets(stored.content, stored.trace) if settlement.reports else b""
             await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
         if tried:
-            self._attempts.take(Load(replace(stored.item, recipients=tuple(tried)), stored.content, None))
+            self._attempts.take(Load(replace(stored.item, recipients=tuple(tried)), stored.content, stored.trace, None))
 
     def _wake_by(self, when: float) -> None:
         """See to it that the scheduler runs at `when`, or earlier."""
@@ -305,7 +305,7 @@ class Queue:
         if self._attempts.sending(queue_id):
             raise QueueError(f"{self.site}: {queue_id} is being sent at this moment; try again")
         self._attempts.cancel(queue_id)
-        octets = await self._attempts.octets(stored.content)
+        octets = await self._attempts.octets(stored.content, stored.trace)
         settlement = give_up(stored.item, _RETURNED, now=self._clock.now())
         await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
 

@@ -5,7 +5,6 @@ until it runs out. The last recipient's row takes the message and its reference 
 Knows nothing of couriers, times to come, or what a message is.
 """
 
-import hashlib
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -58,19 +57,22 @@ MIGRATIONS: Final[list[Migration]] = [
         "CREATE INDEX queue_due ON queue_recipients (site, due) WHERE status = 'waiting'",
         "CREATE INDEX queue_site ON queue_messages (site, received_at)",
     ],
+    # What goes before the content, which so is the same as at the sites before and after this one.
+    ["ALTER TABLE queue_messages ADD COLUMN trace BLOB"],
 ]
 
-_MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held"
+_MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held, trace"
 _CHUNK: Final = 500  # items named by one statement
 _RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote, last_attempt"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A queued item and where its octets are."""
+    """A queued item and where its octets are: `trace`, then those of `content`."""
 
     item: QueuedItem
     content: int
+    trace: bytes
 
 
 class Deferral(NamedTuple):
@@ -103,13 +105,12 @@ class Spool:
         migrate(tx, "blobs", BLOB_MIGRATIONS)
         migrate(tx, "queue", MIGRATIONS)
 
-    def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> tuple[int, str]:
-        """Store a new item with its rows leased; returns id and sha256 of its octets. Its commit is the 250's."""
-        digest = hashlib.sha256(item.octets).digest()
-        content = self._blobs.put(tx, item.octets, sha256=digest)
+    def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:
+        """Store a new item with its rows leased; returns the id of its content. Its commit is the 250's."""
+        content = self._blobs.put(tx, item.octets, sha256=item.sha256)
         status = MOVES["accept"][1]
         tx.execute(
-            f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
             (
                 item.queue_id,
                 item.journey_id,
@@ -117,7 +118,8 @@ class Spool:
                 self._packer.encode(item.envelope),
                 item.received_at,
                 content,
-                len(item.octets),
+                len(item.trace) + len(item.octets),
+                item.trace,
             ),
         )
         at = item.received_at
@@ -129,10 +131,10 @@ class Spool:
                 for number in range(len(item.envelope.recipients))
             ],
         )
-        return content, digest.hex()
+        return content
 
-    def octets_in(self, tx: Tx, content: int) -> bytes:
-        """The octets of an item."""
+    def content_in(self, tx: Tx, content: int) -> bytes:
+        """The octets of an item, without its trace."""
         return self._blobs.get(tx, content)
 
     # Leases
@@ -156,7 +158,7 @@ class Spool:
         for queue_id, number in rows:
             numbers.setdefault(queue_id, set()).add(number)
         return [
-            Stored(_only(stored.item, numbers[stored.item.queue_id]), stored.content)
+            replace(stored, item=_only(stored.item, numbers[stored.item.queue_id]))
             for stored in self._load(tx, list(numbers))
         ]
 
@@ -345,11 +347,11 @@ class Spool:
         return stored
 
     def _stored(self, row: Row, recipients: Sequence[Row]) -> Stored:
-        queue_id, journey_id, site, envelope_octets, received_at, content, octets, held = row
+        queue_id, journey_id, site, envelope_octets, received_at, content, octets, held, trace = row
         envelope = self._envelopes.decode(bytes(envelope_octets))
         queued = tuple(self._recipient(envelope.recipients, recipient) for recipient in recipients)
         item = QueuedItem(queue_id, journey_id, site, envelope, received_at, octets, bool(held), queued)
-        return Stored(item, content)
+        return Stored(item, content, bytes(trace or b""))
 
     def _recipient(self, recipients: Sequence[Recipient], row: Row) -> QueuedRecipient:
         _, number, status, attempts, next_attempt, warned, reply, remote, last_attempt = row

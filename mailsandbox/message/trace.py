@@ -13,9 +13,12 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _KEPT: Final = 512  # beginnings of Received fields that are kept: one for each client
 _WITHOUT_LINE_ENDS: Final = {13: None, 10: None}
+MAX_LEADING: Final = 1 << 16  # octets looked at for Received fields at the beginning
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
 _RECEIVED: Final = re.compile(rb"(?im)^received:((?:[^\n]|\n[ \t])*)")
+# Whole fields only, and with another field behind them: where the header is broken nothing is taken from it.
+_LEADING: Final = re.compile(rb"(?i)(?:received[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+(?=[!-9;-~]+[ \t]*:)")
 _COMMENT: Final = re.compile(rb"\([^()]*\)")
 _BY: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])by[ \t\r\n]+([^\s;()]+)")
 _ID: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])id[ \t\r\n]+<?([^\s;()>]+)")
@@ -71,6 +74,12 @@ def _received_from(helo: str, peer: str, by: str, protocol: str, tls: str) -> tu
         f"Received: from {_word(helo)} ([{_word(literal)}])\r\n{using}",
         f"\tby {_word(by)} with {_word(protocol)} id ",
     )
+
+
+def leading_received(octets: bytes) -> int:
+    """How many octets the Received fields take with which a message begins."""
+    found = _LEADING.match(octets, 0, MAX_LEADING)
+    return found.end() if found else 0
 
 
 def return_path_field(reverse_path: str) -> bytes:

@@ -45,7 +45,7 @@ _KEYS: Final = {"c": "c.id", "r": "r.content_id", "t": "t.content_id"}
 def read_contents(tx: Tx, rows: Sequence[MessageRow]) -> list[bytes | None]:
     """Whole messages, trace fields first."""
     blobs: dict[int, bytes] = dict(
-        _by_key(tx, "SELECT id, octets FROM blobs WHERE id", {row.content_id for row in rows})
+        _by_key(tx, "SELECT id, octets FROM blob_octets WHERE id", {row.content_id for row in rows})
     )
     traces = _traces(tx, rows)
     if not traces:
@@ -111,7 +111,7 @@ def _columns(tx: Tx, keys: set[int], columns: Sequence[str]) -> dict[int, Row]:
 
 def _headers(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], bytes]:
     """Raw headers with their trace fields; only the header's octets are read."""
-    sql = "SELECT b.id, substr(b.octets, 1, c.header_end) FROM blobs b JOIN contents c ON c.id = b.id WHERE b.id"
+    sql = "SELECT b.id, substr(b.octets, 1, c.header_end) FROM blob_octets b JOIN contents c ON c.id = b.id WHERE b.id"
     headers: dict[int, bytes] = dict(_by_key(tx, _for_bytes(tx, sql), {row.content_id for row in rows}))
     traces = _traces(tx, rows)
     if not traces:

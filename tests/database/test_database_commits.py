@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -177,6 +178,20 @@ async def test_blobs_are_stored_once_and_go_with_the_last_reference(database: Da
     with pytest.raises(NoSuchMessage):
         await database.read(lambda tx: blobs.get(tx, first))
     assert await database.write(lambda tx: blobs.put(tx, b"octets\x00\xff")) > first
+
+
+async def test_blobs_of_the_first_version_keep_their_octets_and_references(database: Database) -> None:
+    def first_version(tx: Tx) -> None:
+        migrate(tx, "blobs", MIGRATIONS[:1])
+        digest = hashlib.sha256(b"old").digest()
+        tx.execute("INSERT INTO blobs (sha256, refs, size, octets) VALUES (?, 2, 3, ?)", (digest, b"old"))
+
+    blobs = Blobs()
+    await database.write(first_version)
+    await database.write(lambda tx: migrate(tx, "blobs", MIGRATIONS))
+    key, refs = await database.write(lambda tx: blobs.put_counted(tx, b"old"))
+    assert (refs, await database.read(lambda tx: blobs.get(tx, key))) == (3, b"old")
+    assert await database.write(lambda tx: blobs.put(tx, b"new")) != key
 
 
 async def test_migrations_are_applied_once_and_in_order(database: Database) -> None:

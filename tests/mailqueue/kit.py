@@ -116,11 +116,17 @@ class Kit:
         await self.database.aclose()
 
     async def put(
-        self, *addresses: str | Recipient, octets: bytes = b"x\r\n", sender="a@alpha.test", **envelope
+        self,
+        *addresses: str | Recipient,
+        octets: bytes = b"x\r\n",
+        trace: bytes = b"",
+        sender="a@alpha.test",
+        **envelope,
     ) -> str:
         queue_id = f"Q{next(self._ids):04}"
         recipients = tuple(Recipient(one) if isinstance(one, str) else one for one in addresses)
-        item = NewItem(queue_id, queue_id, Envelope(sender, recipients, **envelope), octets, self.clock.now())
+        envelope = Envelope(sender, recipients, **envelope)
+        item = NewItem(queue_id, queue_id, envelope, octets, self.clock.now(), trace)
         await self.database.write(lambda tx: self.queue.enqueue_in(tx, item))
         return queue_id
 

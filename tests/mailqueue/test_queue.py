@@ -308,6 +308,15 @@ async def test_octets_beyond_the_cache_are_read_back(make_kit):
     assert kit.courier.attempts[1][4] is not sent[1]
 
 
+async def test_the_trace_goes_before_the_octets_whether_they_are_kept_or_read_back(make_kit):
+    kit = await make_kit(limits=QueueLimits(kept_octets=1500, concurrency=1, initial_concurrency=1))
+    for number in range(3):
+        await kit.put("b@beta.test", octets=bytes([65 + number]) * 1000, trace=b"Received: %d\r\n" % number)
+    await kit.queue.quiet()
+    expected = [b"Received: %d\r\n" % number + bytes([65 + number]) * 1000 for number in range(3)]
+    assert [octets for *_, octets in kit.courier.attempts] == expected
+
+
 async def test_large_messages_share_a_budget_and_small_ones_pass_them(make_kit):
     kit = await make_kit(limits=QueueLimits(large_octets=5 << 20, kept_octets=0))
     kit.courier.gates["beta.test"] = gate = asyncio.Event()

@@ -18,6 +18,7 @@ from mailsandbox.message.addresses import (
 from mailsandbox.message.trace import (
     count_received,
     format_date,
+    leading_received,
     parse_received_ids,
     received_field,
     return_path_field,
@@ -143,3 +144,22 @@ def test_nobody_can_write_lines_into_our_trace_fields(helo, recipient, path):
         assert line.startswith((b"\t", b"Return-Path: "))
         assert b"\r" not in line
         assert b"\n" not in line
+
+
+@pytest.mark.rfc(5321, "4.4")
+@pytest.mark.parametrize(
+    ("leading", "rest"),
+    [
+        (b"Received: by a\r\n", b"Subject: x\r\n\r\n"),
+        (b"Received: by a\r\nRECEIVED : by b;\r\n\tdate\r\n", b"From: a\r\nReceived: by c\r\n\r\n"),
+        (b"", b"Subject: x\r\nReceived: by a\r\n\r\n"),
+        (b"", b"Received: by a\nSubject: bare LF\r\n\r\n"),
+        (b"", b"Received: by a\r\n\r\nbody: x\r\n"),
+        (b"", b"Received: by a\r\nno field\r\n\r\n"),
+        (b"Received: by a\r\n", b"Received: by b\r\nno field\r\n\r\n"),
+        (b"", b"Received-SPF: pass\r\nSubject: x\r\n\r\n"),
+        (b"", b""),
+    ],
+)
+def test_a_message_is_parted_behind_the_received_fields_it_begins_with(leading, rest):
+    assert leading_received(leading + rest) == len(leading)

@@ -5,6 +5,7 @@ import email
 import email.policy
 import imaplib
 import poplib
+import re
 import smtplib
 import socket
 import subprocess
@@ -275,3 +276,19 @@ def test_everything_goes_from_one_sandbox_to_another_in_one_zip(delivered, tmp_p
         (back,) = other.messages(BOB)
         assert (back.uid, back.octets, back.received_at) == (message.uid, message.octets, message.received_at)
         assert [hop.site for hop in other.journey(back).hops] == ["alpha", "beta"]
+
+
+@pytest.mark.rfc(5321, "4.4")
+async def test_a_message_that_crosses_both_sites_is_stored_once_and_arrives_with_both_traces():
+    octets = b"From: a@alpha.test\r\nSubject: once\r\n\r\n" + b"body\r\n" * 10
+    async with Sandbox() as box:
+        await asyncio.to_thread(send, box, octets)
+        message = await box.wait_for(to=BOB)
+        trace, _, content = message.octets.partition(b"From: ")
+        assert b"From: " + content == octets
+        ids = re.findall(rb"(?m)^Received: .*\r\n(?:\t.*\r\n)*?\tby (\S+) ", trace)
+        assert ids == [b"beta.test", b"alpha.test"]
+        database = box._system.database
+        await box._system.sites["alpha"].queue.quiet()
+        rows = await database.read(lambda tx: tx.execute("SELECT refs, size FROM blobs").fetchall())
+        assert rows == [(1, len(octets))]
