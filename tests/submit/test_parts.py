@@ -14,13 +14,15 @@ from mailsandbox.submit.greylist import FORGET_AFTER, Greylist
 from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.model import Kind, ListenerSpec, SubmitContext
 from mailsandbox.submit.peers import Networks
-from mailsandbox.submit.spool import CRUMB, SMALL, Memory, Spool
+from mailsandbox.submit.spool import BLOCK, KEPT, SMALL, Memory, Spool
 
 # -- spool -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("held", [0, 10, 5_000, 10**9])
-@pytest.mark.parametrize("sizes", [[1] * 3000, [CRUMB] * 5, [100, CRUMB, 1, 100_000, 7], [0, 5]])
+@pytest.mark.parametrize("held", [0, 10, 2 * BLOCK, 10**9])
+@pytest.mark.parametrize(
+    "sizes", [[1] * 3000, [BLOCK] * 3, [100, BLOCK - 100, 1], [100, BLOCK, 1, 200_000, 7], [0, 5], [5, 0]]
+)
 def test_a_spool_gives_back_what_it_was_given_on_disk_or_not(held, sizes):
     memory = Memory(held=held)
     spool = Spool(memory, limit=10**9)
@@ -53,6 +55,20 @@ def test_a_discarded_spool_holds_nothing_and_may_be_discarded_again():
     assert memory.held == 100_000
     spool.discard()
     spool.discard()
+    assert memory.held == 0
+
+
+def test_blocks_are_used_again_and_only_some_are_kept():
+    memory = Memory(held=10 * KEPT)
+    first = Spool(memory, limit=10**9)
+    for _ in range(2 * KEPT // 1_000_000):
+        first.append(b"x" * 1_000_000)
+    assert set(first.whole()) == {ord("x")}
+    assert len(memory._blocks) * BLOCK == KEPT
+    second, third = Spool(memory, limit=10**9), Spool(memory, limit=10**9)
+    for spool, octets in ((second, b"ab"), (third, b"cd")) * 2:
+        spool.append(octets * 40_000)
+    assert (second.whole(), third.whole()) == (b"ab" * 80_000, b"cd" * 80_000)
     assert memory.held == 0
 
 
