@@ -10,7 +10,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -33,6 +33,9 @@ class Clock(Protocol):
         ...
 
 
+_UNMARKED: Final = contextlib.nullcontext()
+
+
 def commit_time_ns() -> int:
     """CLOCK_MONOTONIC in nanoseconds: comparable between processes of one machine, never adjusted."""
     return time.monotonic_ns()
@@ -50,10 +53,10 @@ class SystemClock:
             await asyncio.sleep(min(left, 60.0))
 
     def working(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return _UNMARKED
 
     def resting(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return _UNMARKED
 
 
 class ManualClock:

@@ -33,8 +33,10 @@ def judge_received(
 
     `declared_body`: "", "7BIT", "8BITMIME" or "BINARYMIME"; `octets`: un-stuffed, without our own trace fields.
     """
-    gate = _Gate(octets, mode, declared_body.upper(), smtputf8, offers, via_bdat)
-    return gate.verdict()
+    clean = is_clean(octets)
+    if clean and _plain_header(octets):  # most mail
+        return Accept(octets)
+    return _Gate(octets, mode, declared_body.upper(), smtputf8, offers, via_bdat).verdict(clean=clean)
 
 
 class _Gate:
@@ -53,11 +55,8 @@ class _Gate:
         self.via_bdat = via_bdat
         self.violations: list[tuple[int, Finding]] = []
 
-    def verdict(self) -> Verdict:
+    def verdict(self, *, clean: bool) -> Verdict:
         octets = self.octets
-        clean = is_clean(octets)
-        if clean and _plain_header(octets):
-            return Accept(octets)
         root = scan(octets)
         findings = lint(Inspection(octets), root, eight_bit=not clean, binary_allowed=self.binary)
         if not clean:

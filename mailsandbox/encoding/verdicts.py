@@ -1,9 +1,11 @@
 """What a gate may answer, and what it may be told: Accept, Convert or Refuse, modes and policies as frozen values."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from mailsandbox.message.findings import Edit, Finding
 from mailsandbox.smtp.replies import Reply
@@ -68,8 +70,7 @@ class RelayPolicy:
     sign_after_convert: DkimKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(msgspec.Struct, frozen=True):
     """The octets may pass as they are.
 
     `body`: BODY parameter to send ("" for none); `addresses`: envelope addresses to send in another form (A-labels);
@@ -81,13 +82,12 @@ class Accept:
     body: str = ""
     smtputf8: bool = False
     use_bdat: bool = False
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, Reply] = field(default_factory=dict)
+    addresses: Mapping[str, str] = {}
+    refused: Mapping[str, Reply] = {}
     edits: tuple[Edit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Convert:
+class Convert(msgspec.Struct, frozen=True):
     """The octets may pass as changed here: `octets` are those received with `edits` applied."""
 
     octets: bytes
@@ -96,12 +96,11 @@ class Convert:
     body: str = ""
     smtputf8: bool = False
     use_bdat: bool = False
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, Reply] = field(default_factory=dict)
+    addresses: Mapping[str, str] = {}
+    refused: Mapping[str, Reply] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """The octets may not pass: `reply` names rule, source, octet and part. The deciding finding is `fatal`."""
 
     reply: Reply

@@ -268,11 +268,13 @@ class SmtpConnection(SmtpReceiving):
         self.say(_TOO_LONG)
 
     def _line(self, line: bytes) -> None:
-        text = line.decode("utf-8", "surrogateescape").rstrip("\n").removesuffix("\r")
+        text = line.decode("utf-8", "surrogateescape")
+        text = text[:-2] if text.endswith("\r\n") else text[:-1]
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
-        self._record.client(text if verb != "AUTH" and text.isascii() else _shown(text, verb))
-        if (refusal := self._line_refused(line, text, verb)) is not None:
+        plain = text.isascii()
+        self._record.client(text if plain and verb != "AUTH" else _shown(text, verb))
+        if (refusal := self._line_refused(line, text, verb, plain=plain)) is not None:
             if isinstance(refusal, Hang):
                 self.hang(refusal)
             else:
@@ -289,7 +291,7 @@ class SmtpConnection(SmtpReceiving):
         else:
             self._step(self._shared.methods[verb](self, argument or None))
 
-    def _line_refused(self, line: bytes, text: str, verb: str) -> Reply | Hang | None:
+    def _line_refused(self, line: bytes, text: str, verb: str, *, plain: bool) -> Reply | Hang | None:
         """The checks on every line, in aiosmtpd's order where it has them."""
         limits = self.spec.limits
         if len(line) > limits.command_line and len(line) > self.conversation.line_limit(verb):
@@ -306,7 +308,7 @@ class SmtpConnection(SmtpReceiving):
             return self._unrecognized(verb)
         if not text.isprintable() and not _UNSAFE.isdisjoint(text):
             return _CONTROL
-        if not text.isascii() and verb not in _TEXT_8BIT:
+        if not plain and verb not in _TEXT_8BIT:
             return reply(500, "5.5.2", f"Non-ASCII characters in {verb}")
         if self.require_starttls and self._tls_protocol is None and verb not in ALLOWED_BEFORE_STARTTLS:
             return reply(530, "5.7.0", "Must issue a STARTTLS command first (RFC 3207 §4)")

@@ -100,7 +100,9 @@ class Transaction(SmtpEnvelope):
         parameters = self.parameters
         return Envelope(
             self.reverse_path,
-            tuple(one for one in self.recipients if one.address not in self.refused),
+            tuple(one for one in self.recipients if one.address not in self.refused)
+            if self.refused
+            else tuple(self.recipients),
             body=parameters.body,
             smtputf8=parameters.smtputf8,
             ret=parameters.ret,
