@@ -54,7 +54,8 @@ class NotThere(Failure):
 
         self.code = f"no-such-{kind}"
         folded = {each.lower(): each for each in known}
-        self.near = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, 3, 0.8)]
+        alike = 0.9 if "@" in name else 0.7  # addresses are alike in their domains already
+        self.near = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, 3, alike)]
         hint = f"; there is {', '.join(map(clean, self.near))}" if self.near else ""
         super().__init__(f"there is no {kind} {clean(name)}{hint or otherwise}")
 
