@@ -23,6 +23,7 @@ What the stations share:
     clock       system time, or a manual clock that tests advance
     standards   which RFCs are implemented, and where
     tasks       asyncio tasks that cannot be lost
+    wording     what a validator says, in words for people
 
 What joins them:
 

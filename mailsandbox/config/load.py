@@ -226,12 +226,13 @@ def _access(table: AccessTable, source: Source) -> AccessSpec:
 
 def _retention(table: StoreTable, source: Source) -> RetentionPolicy:
     def limits(which: str) -> Limits:
-        age: str | None = getattr(table, f"{which}_age")
-        return Limits(
-            messages=getattr(table, f"{which}_messages"),
-            octets=size(source, ("store", f"{which}_octets"), getattr(table, f"{which}_octets")),
-            age=None if age is None else period(source, ("store", f"{which}_age"), age),
-        )
+        given: str | None = getattr(table, f"{which}_age")
+        octets = size(source, ("store", f"{which}_octets"), getattr(table, f"{which}_octets"))
+        age = None if given is None else period(source, ("store", f"{which}_age"), given)
+        for key, value in (("octets", octets), ("age", age)):
+            if value == 0:  # nothing could stay; who wants that has `--memory` and POST /v1/reset
+                raise source.error(("store", f"{which}_{key}"), "0 would keep nothing; leave it out for no limit")
+        return Limits(messages=getattr(table, f"{which}_messages"), octets=octets, age=age)
 
     return RetentionPolicy(
         each=limits("max"),

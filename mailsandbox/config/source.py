@@ -9,6 +9,7 @@ import msgspec
 
 from mailsandbox.config.tables import Table
 from mailsandbox.errors import ConfigError
+from mailsandbox.wording import in_words
 
 T = TypeVar("T", bound=Table)
 
@@ -79,7 +80,7 @@ def convert_value(source: Source, path: tuple[str, ...], value: object, wanted: 
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         below = tuple(re.findall(r"\.([\w-]+)", place))
-        raise source.error((*path, *below), text[:1].lower() + text[1:]) from None
+        raise source.error((*path, *below), in_words(text)) from None
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -1,8 +1,10 @@
 """The tables of the configuration file: their fields are the keys that may be written, with their defaults."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,11 +43,11 @@ class ListenerSettings(Table):
     greylist: str | None = None
     trusted_peers: list[str] | None = None
     proxy_peers: list[str] | None = None
-    max_recipients: int | None = None
-    max_connections: int | None = None
-    max_connections_per_peer: int | None = None
-    max_messages: int | None = None
-    max_errors: int | None = None
+    max_recipients: AtLeastOne | None = None
+    max_connections: AtLeastOne | None = None
+    max_connections_per_peer: AtLeastOne | None = None
+    max_messages: AtLeastOne | None = None
+    max_errors: AtLeastOne | None = None
     command_time: str | None = None
     message_time: str | None = None
     greeting_delay: str | None = None
@@ -82,7 +84,7 @@ class RelayTable(Table):
     tls: str = "opportunistic"
     allow: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.0/8"])
     retry: dict[str, object] = msgspec.field(default_factory=dict)  # a RetryTable, converted on its own
-    concurrency: int = 20
+    concurrency: AtLeastOne = 20
     break_signatures: bool = False
     unlabelled: str = "convert"
     default_route: str = "beta"
@@ -121,13 +123,13 @@ class AccessTable(Table):
 
 
 class StoreTable(Table):
-    max_messages: int | None = None
+    max_messages: AtLeastOne | None = None
     max_age: str | None = None
     max_octets: str | int | None = None
-    total_messages: int | None = None
+    total_messages: AtLeastOne | None = None
     total_age: str | None = None
     total_octets: str | int | None = None
-    changes_kept: int = 100_000
+    changes_kept: AtLeastOne = 100_000
     changes_age: str = "30d"
     journeys_age: str = "30d"
 

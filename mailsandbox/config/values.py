@@ -39,9 +39,9 @@ def database_url(source: Source, path: tuple[str, ...], value: str | None) -> st
 
 
 def size(source: Source, path: tuple[str, ...], value: str | int | None) -> int | None:
-    if value is None or isinstance(value, int):
+    if value is None or (isinstance(value, int) and value >= 0):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B)?", value.strip().upper())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?I?B)?", str(value).strip().upper())
     if not match:
         raise source.error(path, f'{value!r} is not a size: write "50 MB", "512 KiB" or a number of octets')
     return int(float(match[1]) * (_SIZES | _SIZES_BINARY)[match[2] or ""])

@@ -22,7 +22,8 @@ from mailsandbox.store.unit import Account, Mailbox, Unit
 from mailsandbox.tasks import Tasks
 
 CHUNK: Final = 250  # messages removed in one transaction
-PERIOD: Final = 900.0  # seconds between looks at ages
+PERIOD: Final = 900.0  # seconds between looks at ages, at most
+LATENESS: Final = 0.1  # by this share of the shortest age a message may outlive it
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +63,14 @@ class Retention:
         self._clock = clock
         self._tasks = Tasks()
         self._arrived = asyncio.Event()
+        ages = [age for age in (policy.each.age, policy.total.age) if age is not None]
+        self._period = min(PERIOD, max(1.0, LATENESS * min(ages))) if ages else PERIOD
 
     def start(self) -> None:
         """Begin to watch."""
         if not (self._policy.each.none and self._policy.total.none):
             self._store.listeners.append(self._heard)
+            self._arrived.set()  # the limits may be others than when the store was last open
             self._tasks.spawn(self._on_arrival(), name="retention of messages")
         self._tasks.spawn(self._on_time(), name="retention by age")
 
@@ -113,7 +117,7 @@ class Retention:
 
     async def _on_time(self) -> None:
         while True:
-            await self._clock.sleep_until(self._clock.now() + PERIOD)
+            await self._clock.sleep_until(self._clock.now() + self._period)
             with self._clock.working():
                 await self._attempt(self.run())
                 await self._attempt(self.trim_logs())

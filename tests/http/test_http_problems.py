@@ -1,6 +1,7 @@
 """Every refusal is a problem document."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -103,6 +104,26 @@ def test_extension_members_follow_the_standard_ones():
 
 
 @pytest.mark.parametrize(
+    ("query", "where", "said"),
+    [
+        ("limit=zz", "?limit", "limit: expected a whole number, got 'zz'"),
+        ("limit=0", "?limit", "limit: expected a whole number at least 1, got '0'"),
+        ("limti=5", "?limti", "there is no limti here"),
+        ("limit=1&limit=2", "?limit", "the parameter limit is given 2 times"),
+    ],
+)
+async def test_a_wrong_parameter_is_told_in_words(house, query, where, said):
+    document = (await house.client.get(f"/v1/messages?{query}")).json()
+    assert (document["status"], document["detail"]) == (422, said)
+    assert document["errors"] == [{"where": where, "detail": said}]
+
+
+async def test_a_wrong_member_is_told_in_words(house):
+    answer = await house.client.post("/v1/faults", json={"protocol": 5, "drop": True})
+    assert answer.json()["detail"] == "expected text, got a whole number (at /protocol)"
+
+
+@pytest.mark.parametrize(
     "octets",
     [
         b"nonsense\r\n\r\n",
@@ -120,7 +141,12 @@ async def test_garbage_is_answered_with_400_and_the_server_goes_on(house, octets
     reader, writer = await asyncio.open_connection("127.0.0.1", house.server.port)
     writer.write(octets)
     try:
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"application/problem+json" in head
+        document = json.loads(body)
+        assert document["status"] == (431 if b"a" * 70_000 in octets else 400)
+        assert document["detail"].startswith("this is no HTTP request: ")
     except ConnectionResetError:
         pass  # it had more to say than we wanted to hear
     writer.close()

@@ -292,3 +292,41 @@ async def test_a_message_that_crosses_both_sites_is_stored_once_and_arrives_with
         await box._system.sites["alpha"].queue.quiet()
         rows = await database.read(lambda tx: tx.execute("SELECT refs, size FROM blobs").fetchall())
         assert rows == [(1, len(octets))]
+
+
+def test_a_client_that_looks_on_is_told_what_retention_removes_and_the_queue_is_left_alone(tmp_path):
+    config = tmp_path / "box.toml"
+    config.write_text(
+        """
+        [clock]
+        mode = "manual"
+        [store]
+        max_messages = 2
+        max_age = "10m"
+        total_octets = "1 KB"
+        [[routes]]
+        domain = "stuck.test"
+        host = "127.0.0.1"
+        port = 9
+        """
+    )
+    with Sandbox(config) as box:
+        waiting = box.send("ann@stuck.test", subject="waits", text="x" * 2000)
+        box.send(BOB, subject="one")
+        box.wait_for(subject="one")
+        imap = imaplib.IMAP4(*box.services["imap"])
+        imap.login(BOB, "x")
+        assert imap.select()[1] == [b"1"]
+        for subject in ("two", "three"):
+            box.send(BOB, subject=subject)
+            box.wait_for(subject=subject)
+        box.clock.advance(1)
+        imap.noop()
+        assert b"1" in imap.response("EXPUNGE")[1]
+        assert "one" not in [message.subject for message in box.messages(BOB)]
+        box.clock.advance(700)
+        imap.noop()
+        assert imap.search(None, "ALL") == ("OK", [b""])
+        assert box.messages() == []
+        assert box.journey(waiting).state == "queued"
+        imap.logout()

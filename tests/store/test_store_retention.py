@@ -89,6 +89,26 @@ async def test_it_is_applied_as_messages_arrive_and_as_time_passes(
     await retention.aclose()
 
 
+async def test_limits_hold_for_what_was_there_before_the_start(store: Store, clock: ManualClock) -> None:
+    await _fill(store, clock)
+    retention = Retention(store, RetentionPolicy(each=Limits(messages=1)), clock)
+    retention.start()
+    await clock.advance(0)
+    assert (await store.octets_used(BOB))[0] == 1
+    await retention.aclose()
+
+
+async def test_a_short_age_is_looked_at_more_often_than_a_long_one(
+    store: Store, ledger: JourneyLedger, clock: ManualClock
+) -> None:
+    retention = Retention(store, RetentionPolicy(each=Limits(age=60)), clock)
+    retention.start()
+    await _fill(store, clock)
+    await clock.advance(66)
+    assert await _kept(store) == []
+    await retention.aclose()
+
+
 async def test_logs_are_cut_and_old_journeys_forgotten(store: Store, ledger: JourneyLedger, clock: ManualClock) -> None:
     await _fill(store, clock)
     await ledger.append("old", Notified("alpha", 1.0, "failed", [BOB], ""))

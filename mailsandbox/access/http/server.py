@@ -8,8 +8,10 @@ Invariant: after `aclose` no connection, task or socket of this server is left; 
 import asyncio
 import logging
 import os
+import sys
 from typing import Any, Final
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -17,6 +19,8 @@ from uvicorn.server import ServerState
 from mailsandbox.access.http.app import application
 from mailsandbox.access.http.connections import KEY
 from mailsandbox.access.http.context import HttpContext
+from mailsandbox.access.http.problems import MEDIA_TYPE, Problem
+from mailsandbox.access.http.typed import encode
 from mailsandbox.errors import StartError
 
 KEEP_ALIVE: Final = 75  # seconds an idle connection stays open, as nginx; pollers come every few seconds
@@ -33,6 +37,17 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(FIRST_OCTET, self.timeout_keep_alive_handler)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called where h11 could not make sense of what came: a problem document, as every other refusal."""
+        error = sys.exc_info()[1]  # h11's, which says what is wrong; uvicorn's `msg` does not
+        status = getattr(error, "error_status_hint", 400)  # 431 for a head that is too long (RFC 6585 §5)
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            document = encode(Problem(status, f"this is no HTTP request: {error or msg}").document())
+            headers = [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(document))), ("Connection", "close")]
+            events = (h11.Response(status_code=status, headers=headers), h11.Data(data=document), h11.EndOfMessage())
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self.transport.close()
 
 
 def _websocket(**options: Any) -> asyncio.Protocol:  # Any: uvicorn's own, handed through

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 import msgspec
@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from mailsandbox.access.http.problems import Problem, invalid
+from mailsandbox.wording import in_words
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -54,7 +55,7 @@ def query(request: HTTPConnection, kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _not_valid(error, "?") from None
+        raise _wrong_parameter(error, given) from None
 
 
 def _is_list(kind: object) -> bool:
@@ -70,7 +71,7 @@ async def body(request: Request, kind: type[T], *, limit: int) -> T:
     try:
         return msgspec.json.decode(octets or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _not_valid(error, "") from None
+        raise _wrong_member(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"the body is not JSON: {error}", "not-json") from None
 
@@ -108,13 +109,26 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, f"the body is longer than {limit} octets", "too-large", headers={"Connection": "close"})
 
 
-def _not_valid(error: msgspec.ValidationError, prefix: str) -> Problem:
-    """msgspec says "Expected `int`, got `str` - at `$.limit`"; the path becomes a parameter name or a JSON pointer."""
+def _wrong_parameter(error: msgspec.ValidationError, given: Mapping[str, str | list[str]]) -> Problem:
+    text, names = _split(error)
+    if not names:
+        return invalid(in_words(text))
+    value = given.get(names[0])
+    said = in_words(text, given=value if isinstance(value, str) else None)
+    return invalid(said if _NAMED.search(text) else f"{names[0]}: {said}", where=f"?{names[0]}")
+
+
+def _wrong_member(error: msgspec.ValidationError) -> Problem:
+    text, names = _split(error)
+    where = "/" + "/".join(names) if names else ""
+    said = in_words(text)
+    return invalid(f"{said} (at {where})" if where and not _NAMED.search(text) else said, where=where)
+
+
+def _split(error: msgspec.ValidationError) -> tuple[str, list[str]]:
+    """msgspec says "Expected `int`, got `str` - at `$.limit`": the text, and the names on the way to the value."""
     text, _, path = str(error).partition(" - at `$")
-    path = path.rstrip("`")
-    names = [part for part in path.replace("[", ".").replace("]", "").split(".") if part]
+    names = [part for part in path.rstrip("`").replace("[", ".").replace("]", "").split(".") if part]
     if (named := _NAMED.search(text)) is not None:
         names.append(named[1])
-    where = f"?{names[0]}" if prefix and names else "/" + "/".join(names) if names else ""
-    detail = f"{text}{f' (at {where})' if where else ''}"
-    return invalid(detail, where=where)
+    return text, names

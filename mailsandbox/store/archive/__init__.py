@@ -13,6 +13,6 @@ returning   messages into a mailbox, with the UIDs they had
 
 Invariant: a mailbox that is not there yet, or never held a message, comes back with its UIDVALIDITY, its UIDs and a
 mod-sequence above those its readers know; into one that was in use the messages are appended, and the result says so.
-In memory are a chunk of messages and the zip's own directory: 170 MB for 100,000 messages. Not in it: relay queues, which
-are mail on its way, and the log of changes, whose numbers belong to one store.
+In memory are a chunk of messages and the zip's own directory: 170 MB for 100,000 messages. Not in it: relay queues,
+which are mail on its way, and the log of changes, whose numbers belong to one store.
 """

@@ -1,0 +1,43 @@
+"""What msgspec says of a value that does not fit, in words of the user's file or request instead of Python's types."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_KINDS: Final[Mapping[str, str]] = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+    "bytes": "base64",
+}
+_EXPECTED: Final = re.compile(r"Expected `([^`]+)`(.*)", re.DOTALL)
+_GOT: Final = re.compile(r", got `([^`]+)`")
+_BOUND: Final = re.compile(r"( of length)? (>=|<=|>|<) (\S+)")
+_BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
+
+
+def in_words(said: str, *, given: str | None = None) -> str:
+    """ "expected a whole number, got text"; with `given`: what stood there instead of its kind.
+
+    `said`: the text of a msgspec.ValidationError without the place at its end.
+    """
+    if (field := _FIELD.fullmatch(said)) is not None:
+        return f"{field[2]} is missing" if field[1].startswith("missing") else f"there is no {field[2]} here"
+    expected = _EXPECTED.fullmatch(said)
+    if expected is None:
+        return said[:1].lower() + said[1:]
+    kinds = [kind for kind in expected[1].split(" | ") if kind != "null"]  # null: it may be left out
+    rest = _GOT.sub(lambda got: f", got {_kind(got[1])}", expected[2])
+    rest = _BOUND.sub(lambda bound: f" {'of length ' if bound[1] else ''}{_BOUNDS[bound[2]]} {bound[3]}", rest)
+    if given is not None:
+        rest = f"{rest.partition(', got ')[0]}, got {given!r}"
+    return f"expected {' or '.join(map(_kind, kinds))}{rest}"
+
+
+def _kind(name: str) -> str:
+    return _KINDS.get(name, name)

@@ -1,0 +1,58 @@
+"""What a validator says, in words for people."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from mailsandbox.wording import in_words
+
+
+class Form(msgspec.Struct, forbid_unknown_fields=True):
+    number: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    share: float | None = None
+    text: Annotated[str, msgspec.Meta(min_length=1)] = "x"
+    either: str | int = 0
+    sure: bool = True
+    rows: list[str] = []
+
+
+class Needed(msgspec.Struct):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"number": "x"}, "expected a whole number, got text"),
+        ({"number": 0}, "expected a whole number at least 1"),
+        ({"number": 10}, "expected a whole number at most 9"),
+        ({"share": "x"}, "expected a number, got text"),
+        ({"text": ""}, "expected text of length at least 1"),
+        ({"either": []}, "expected a whole number or text, got a list"),
+        ({"sure": None}, "expected true or false, got nothing"),
+        ({"rows": {}}, "expected a list, got a table"),
+        ({"rows": [1]}, "expected text, got a whole number"),
+        ({"nothing": 1}, "there is no nothing here"),
+        ([], "expected a table, got a list"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_in_words(value, said):
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(value, Form)
+    assert in_words(str(refused.value).partition(" - at `$")[0]) == said
+
+
+def test_what_stood_there_is_told_instead_of_its_kind():
+    assert in_words("Expected `int`, got `str`", given="zz") == "expected a whole number, got 'zz'"
+    assert in_words("Expected `int` >= 1", given="0") == "expected a whole number at least 1, got '0'"
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert({}, Needed)
+    assert in_words(str(refused.value)) == "name is missing"
+
+
+def test_what_has_no_other_words_stays():
+    assert in_words("Invalid enum value 'x'") == "invalid enum value 'x'"
