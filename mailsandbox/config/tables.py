@@ -43,11 +43,11 @@ class ListenerSettings(Table):
     greylist: str | None = None
     trusted_peers: list[str] | None = None
     proxy_peers: list[str] | None = None
-    max_recipients: AtLeastOne | None = None
-    max_connections: AtLeastOne | None = None
-    max_connections_per_peer: AtLeastOne | None = None
-    max_messages: AtLeastOne | None = None
-    max_errors: AtLeastOne | None = None
+    max_recipients: int | None = None
+    max_connections: int | None = None
+    max_connections_per_peer: int | None = None
+    max_messages: int | None = None
+    max_errors: int | None = None
     command_time: str | None = None
     message_time: str | None = None
     greeting_delay: str | None = None
