@@ -31,6 +31,7 @@ from mailsandbox.message.envelope import Envelope, domain_of
 from mailsandbox.message.trace import leading_received, parse_received_ids
 from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
+from mailsandbox.relay.zone import Found
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.specs import SiteSpec
@@ -119,13 +120,14 @@ class Site:
             accept=self.accept,
             new_id=shared.new_id,
             check_recipient=self._check_recipient,
+            check_sender=self._check_sender,
             credentials=shared.credentials,
             sessions=shared.sessions,
             faults=shared.faults,
             clock=shared.clock,
             tls=shared.tls,
             memory=shared.memory,
-            run_queue=self._run_queue,
+            run_queue=self.queue.run_for,
             expand=self._members,
         )
         specs = listener_specs(spec, host)
@@ -167,10 +169,12 @@ class Site:
         await asyncio.gather(*(listener.aclose() for listener in self.listeners))
         await self._tasks.aclose()
 
-    def _run_queue(self, domain: str) -> bool:
-        """ETRN (RFC 1985): try what waits for the domain now."""
-        self._tasks.spawn(self.queue.run(domain=domain), name=f"ETRN {domain} at {self.spec.name}")
-        return True
+    def _check_sender(self, address: str) -> Reply | None:
+        found = self.routes.zone.look_up(domain_of(address))
+        if isinstance(found, Found) and found.entry.takes_no_mail:
+            # RFC 7505 §4.2: who takes no mail can not be told of anything either.
+            return reply(550, "5.7.27", f"<{address[:100]}>: the domain takes no mail, null MX (RFC 7505 §4.2)")
+        return None
 
     def _members(self, address: str) -> Sequence[str] | None:
         alias = self._aliases.find(address)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from mailsandbox.cli.daemon import daemon
+from mailsandbox.cli.daemon import Refused, daemon
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, clock_time, many, note, octets, say, say_json
 
@@ -77,19 +77,30 @@ def _item_command(name: str, summary: str, done: str) -> click.Command:
     def act(ids: tuple[str, ...], as_json: bool, ready_file: Path | None, url: str | None) -> None:
         from urllib.parse import quote
 
-        answers: list[Any] = []  # Any: JSON
+        answers: list[dict[str, Any]] = []  # Any: JSON
+        refused: Refused | None = None
         with daemon(ready_file, url) as found:
             for queue_id in ids:
                 path = f"/v1/queue/{quote(queue_id, safe='')}"
-                if name == "remove":
-                    found.delete(path)
-                    answers.append(None)
-                else:
-                    answers.append(found.post(f"{path}/{name}"))
+                item: Any = None  # Any: JSON
+                try:
+                    if name == "remove":
+                        found.delete(path)
+                    else:
+                        item = found.post(f"{path}/{name}")
+                except Refused as error:
+                    # One that is gone keeps nobody from the others; the last failure gives the exit code.
+                    if refused is not None:
+                        note(f"Error: {refused.format_message()}")
+                    refused = error
+                    continue
+                answers.append({"id": queue_id, "item": item})
                 if not as_json:
                     say(f"{clean(queue_id)}: {done}")
         if as_json:
-            say_json([{"id": queue_id, "item": answer} for queue_id, answer in zip(ids, answers, strict=True)])
+            say_json(answers)
+        if refused is not None:
+            raise refused
 
     return act
 

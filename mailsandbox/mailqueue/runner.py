@@ -271,32 +271,38 @@ class Queue:
         self._wake.set()
         return due
 
-    async def run(self, *, domain: str = "") -> int:
-        """Try everything that waits and is not held, now; returns how many recipients.
+    async def run(self) -> int:
+        """Try everything that waits and is not held, now; returns how many recipients."""
+        due = await self._database.write(lambda tx: self._spool.retry_in(tx, now=self._clock.now()))
+        self._wake.set()
+        return due
 
-        `domain`: only items with a recipient there, as ETRN asks for (RFC 1985 §5).
+    async def run_for(self, domain: str, *, below: bool = False) -> int:
+        """Try messages with a recipient in that domain now, as ETRN asks for (RFC 1985 §5); returns how many.
+
+        `below`: those for the domains below it as well.
         """
 
         def work(tx: Tx) -> int:
             now = self._clock.now()
-            if not domain:
-                return self._spool.retry_in(tx, now=now)
-            return sum(self._spool.retry_in(tx, now=now, queue_id=queue_id) for queue_id in self._bound_for(tx, domain))
+            return sum(
+                self._spool.retry_in(tx, now=now, queue_id=queue_id) > 0
+                for queue_id in self._bound_for(tx, domain.lower(), below=below)
+            )
 
         due = await self._database.write(work)
         self._wake.set()
         return due
 
-    def _bound_for(self, tx: Tx, domain: str) -> list[str]:
+    def _bound_for(self, tx: Tx, domain: str, *, below: bool) -> list[str]:
         found: list[str] = []
         after = ""
         while items := self._spool.items_in(tx, limit=self._limits.claim, after=after):
             after = items[-1].queue_id
-            found.extend(
-                item.queue_id
-                for item in items
-                if any(domain_of(row.address) == domain.lower() for row in item.recipients)
-            )
+            for item in items:
+                domains = {domain_of(row.address) for row in item.recipients}
+                if domain in domains or (below and any(one.endswith(f".{domain}") for one in domains)):
+                    found.append(item.queue_id)
         return found
 
     async def bounce(self, queue_id: str) -> None:

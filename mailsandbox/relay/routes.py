@@ -194,8 +194,7 @@ class Routes:
                 return self._of_entry(domain, name, entry)
 
     def _of_entry(self, domain: str, name: str, entry: Entry) -> Hops | Unroutable:
-        # RFC 7505 §3: a null MX is alone, and says that the domain takes no mail.
-        if entry.mx and all(record.host == "" for record in entry.mx):
+        if entry.takes_no_mail:
             return Unroutable(reply(556, "5.1.10", f"the domain {domain} takes no mail (null MX)"))
         if not entry.mx:
             # RFC 5321 §5.1: without MX, the address of the domain itself is its only MX, with preference 0.

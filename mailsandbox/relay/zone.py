@@ -63,6 +63,11 @@ class Entry:
     mta_sts: MtaSts | None = None
     tlsa_failed: bool = False  # TLSA = "SERVFAIL": such records can not be had, or are not to be trusted
 
+    @property
+    def takes_no_mail(self) -> bool:
+        """RFC 7505 §3: a null MX, which is alone."""
+        return bool(self.mx) and all(record.host == "" for record in self.mx)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -170,15 +170,39 @@ class SmtpCommands(SMTP, abc.ABC):
             return True
         return False
 
+    # What HELP lists; a command that is off is refused by the command itself.
+
     @property
     def greets_by_helo(self) -> bool:
-        """For HELP."""
         return self.spec.kind is not Kind.LMTP
 
     @property
     def greets_by_lhlo(self) -> bool:
-        """For HELP."""
         return self.spec.kind is Kind.LMTP
+
+    @property
+    def takes_chunks(self) -> bool:
+        return "CHUNKING" in self.spec.offers
+
+    @property
+    def upgrades(self) -> bool:
+        return "STARTTLS" in self.conversation.offers
+
+    @property
+    def authenticates(self) -> bool:
+        return "AUTH" in self.conversation.offers
+
+    @property
+    def verifies(self) -> bool:
+        return self.spec.verify
+
+    @property
+    def expands(self) -> bool:
+        return self.spec.expand
+
+    @property
+    def runs_queues(self) -> bool:
+        return "ETRN" in self.spec.offers
 
     @syntax("QUIT")
     async def smtp_QUIT(self, arg: str) -> None:
@@ -187,7 +211,7 @@ class SmtpCommands(SMTP, abc.ABC):
             self.finish("closed")
         await super().smtp_QUIT(arg)
 
-    @syntax("STARTTLS", when="tls_context")
+    @syntax("STARTTLS", when="upgrades")
     async def smtp_STARTTLS(self, arg: str) -> None:
         """RFC 3207. The handshake, and forgetting all that came before, are aiosmtpd's."""
         if "STARTTLS" not in self.spec.offers:
@@ -200,7 +224,7 @@ class SmtpCommands(SMTP, abc.ABC):
         else:
             await super().smtp_STARTTLS(arg)
 
-    @syntax("AUTH mechanism", extended=" [initial-response]")
+    @syntax("AUTH mechanism", extended=" [initial-response]", when="authenticates")
     async def smtp_AUTH(self, arg: str) -> None:
         """RFC 4954; mechanisms are the handler's, of those that are offered now."""
         if self.spec.authentication is Authentication.OFF:
@@ -309,13 +333,13 @@ class SmtpCommands(SMTP, abc.ABC):
     async def smtp_DATA(self, arg: str | None) -> None:
         self.data(arg or "")
 
-    @syntax("BDAT octets", extended=" [LAST]")
+    @syntax("BDAT octets", extended=" [LAST]", when="takes_chunks")
     async def smtp_BDAT(self, arg: str | None) -> None:
         self.bdat(arg or "")
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
-    @syntax("VRFY address")
+    @syntax("VRFY address", when="verifies")
     async def smtp_VRFY(self, arg: str) -> None:
         """RFC 5321 §3.5."""
         refusal = self.conversation.vrfy(arg) if arg else None
@@ -324,7 +348,7 @@ class SmtpCommands(SMTP, abc.ABC):
         elif refusal is None:
             await super().smtp_VRFY(arg)
 
-    @syntax("EXPN list")
+    @syntax("EXPN list", when="expands")
     async def smtp_EXPN(self, arg: str) -> None:
         """RFC 5321 §3.5."""
         if not await self.check_auth_needed("EXPN"):
@@ -332,10 +356,11 @@ class SmtpCommands(SMTP, abc.ABC):
             answer = self.conversation.expn(arg or "")
             self.say(answer, utf8=answer.code == 250)
 
+    @syntax("ETRN domain", when="runs_queues")
     async def smtp_ETRN(self, arg: str) -> None:
         """RFC 1985."""
         if not await self.check_helo_needed("EHLO"):
-            self.say(self.conversation.etrn(arg or ""))
+            self.say(await self.conversation.etrn(arg or ""))
 
     @syntax("HELP [command]")
     async def smtp_HELP(self, arg: str) -> None:

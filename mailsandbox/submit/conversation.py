@@ -185,7 +185,14 @@ class Conversation:
         limit = self._spec.limits.messages
         if limit and self._transactions >= limit:
             return Hang(reply(421, "4.7.0", f"{limit} messages in this session, connect again (RFC 9422)"))
-        refusal = begin(self.transaction, argument, spec=self._spec, client=self.client, offered=self.offers)
+        refusal = begin(
+            self.transaction,
+            argument,
+            spec=self._spec,
+            client=self.client,
+            offered=self.offers,
+            check=self._context.check_sender,
+        )
         if refusal is not None:
             return refusal
         self._transactions += 1
@@ -271,19 +278,23 @@ class Conversation:
             return text.strip(" "), True
         return argument.strip(" "), False
 
-    def etrn(self, argument: str) -> Reply:
-        """ETRN: start the queue for a domain (RFC 1985)."""
+    async def etrn(self, argument: str) -> Reply:
+        """ETRN: start the queue for a domain (RFC 1985); "@" before it means all below it as well."""
         if "ETRN" not in self._spec.offers:
             return reply(502, "5.5.1", "ETRN is not offered here")
         if self.transaction.open:
             return reply(503, "5.5.1", "Not in a mail transaction (RFC 1985 §5.2)")
-        node = argument.strip(" ").lstrip("@#")
-        if not node or check_domain(node, tolerant=True) is not None:
+        node = argument.strip(" ")
+        if node.startswith("#"):
+            return reply(459, "4.7.1", f"There are no queues of other names, as {node[:60]} (RFC 1985 §5.3)")
+        domain = node.removeprefix("@").lower()
+        if not domain or check_domain(domain, tolerant=True) is not None:
             return reply(501, "5.5.4", "Syntax: ETRN domain (RFC 1985 §5.1)")
         if self._context.run_queue is None:
             return reply(459, "4.7.1", f"{node} is not served by ETRN (RFC 1985 §5.3)")
-        if self._context.run_queue(node.lower()):
-            return reply(250, "2.0.0", f"Queuing for {node} started (RFC 1985 §5.3)")
+        messages = await self._context.run_queue(domain, below=node.startswith("@"))
+        if messages:
+            return reply(253, "2.0.0", f"{messages} pending messages for {node} started (RFC 1985 §5.3)")
         return reply(251, "2.0.0", f"No messages waiting for {node} (RFC 1985 §5.3)")
 
     def xclient(self, argument: str) -> Reply | None:

@@ -21,7 +21,7 @@ from mailsandbox.submit.transaction import Client, Transaction, protocol_word
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 _MAX_HEADER: Final = 1 << 20  # octets looked at for the fields a submission must have
 _FIELD_NAME: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
-_BCC: Final = re.compile(rb"^bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)*", re.MULTILINE | re.IGNORECASE)
+_BCC: Final = re.compile(rb"^(?:resent-)?bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)*", re.MULTILINE | re.IGNORECASE)
 
 
 class Gate:
@@ -133,8 +133,8 @@ def _complete(
     )
     if added and not names and not octets.startswith((b"\r\n", b"\n")):
         added.append("\r\n")  # a body without any header: the fields must not run into its first line
-    if b"bcc" in names:
-        # RFC 5322 §3.6.3: the line is removed where the message is submitted; the envelope still knows.
+    if not names.isdisjoint((b"bcc", b"resent-bcc")):
+        # RFC 5322 §3.6.3, §3.6.6: the line is removed where the message is submitted; the envelope still knows.
         octets = b"".join((_BCC.sub(b"", header), memoryview(octets)[header_end:]))
         findings.append(Finding("bcc-removed", "RFC 5322 §3.6.3", "removed the Bcc field"))
     return octets, "".join(added).encode("utf-8", "surrogateescape")

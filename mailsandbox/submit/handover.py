@@ -84,6 +84,8 @@ def _refused(transaction: Transaction, octets: bytes, spec: ListenerSpec, contex
             return reply(553, enhanced, f"Bad address <{address[:100]}>: {bad.reason}")
         if not address.isascii() and not transaction.smtp_utf8:
             return reply(553, "5.6.7", f"Non-ASCII address <{address[:100]}> needs SMTPUTF8 (RFC 6531 §3.5)")
+    if transaction.reverse_path and (refusal := context.check_sender(transaction.reverse_path)) is not None:
+        return refusal
     for address in transaction.rcpt_tos:
         if (refusal := context.check_recipient(address)) is not None:
             return refusal

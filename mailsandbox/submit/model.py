@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -141,6 +141,14 @@ class EachReply:
     replies: dict[str, Reply]
 
 
+class RunQueue(Protocol):
+    """ETRN (RFC 1985): try what waits for a domain now."""
+
+    async def __call__(self, domain: str, *, below: bool) -> int:
+        """How many messages are tried. `below`: those for the domains below it too."""
+        ...
+
+
 @dataclass(slots=True)
 class SubmitContext:
     """What the listeners of a site share. `accept` returns when the message is durable, or raises StoreError or
@@ -152,6 +160,7 @@ class SubmitContext:
     accept: Callable[[Incoming], Awaitable[Reply | EachReply]]
     new_id: Callable[[], str]
     check_recipient: Callable[[str], Reply | None] = lambda address: None
+    check_sender: Callable[[str], Reply | None] = lambda address: None  # never asked about the null path
     expand: Callable[[str], Sequence[str] | None] = lambda address: None
     credentials: Credentials = field(default_factory=Credentials)
     sessions: SessionLog = field(default_factory=SessionLog)
@@ -159,4 +168,4 @@ class SubmitContext:
     clock: Clock = field(default_factory=SystemClock)
     tls: ssl.SSLContext | None = None
     memory: Memory = field(default_factory=Memory)  # one for the whole process bounds all listeners together
-    run_queue: Callable[[str], bool] | None = None  # ETRN: starts the queue for a domain; False: nothing waits there
+    run_queue: RunQueue | None = None

@@ -119,9 +119,18 @@ class Transaction(SmtpEnvelope):
 
 
 def begin(
-    transaction: Transaction, argument: str, *, spec: ListenerSpec, client: Client, offered: Offers
+    transaction: Transaction,
+    argument: str,
+    *,
+    spec: ListenerSpec,
+    client: Client,
+    offered: Offers,
+    check: Callable[[str], Reply | None],
 ) -> Reply | None:
-    """MAIL's argument, from "FROM:" on; the refusal, or None where the transaction has begun."""
+    """MAIL's argument, from "FROM:" on; the refusal, or None where the transaction has begun.
+
+    `check` has the last word on an address that is well-formed.
+    """
     if argument[:5].upper() != "FROM:":
         return reply(501, "5.5.4", "Syntax: MAIL FROM:<reverse-path> [parameters] (RFC 5321 §4.1.1.2)")
     read = parse_path(argument[5:], tolerant=spec.tolerant)
@@ -142,6 +151,8 @@ def begin(
     if isinstance(address, Reply):
         return address
     if (refusal := _check_login(address, spec, client)) is not None:
+        return refusal
+    if address and (refusal := check(address)) is not None:
         return refusal
     transaction.mail_from = address
     transaction.mail_options = rest.split()

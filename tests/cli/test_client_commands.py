@@ -155,6 +155,8 @@ def test_the_queue_is_steered_by_ids(run, scripted, action, method, path):
     assert run("queue", action, "Q1").code == 0
     assert scripted.asked[0][:2] == (method, path)
     assert run("queue", action, "gone").code == 1
+    several = run("queue", action, "gone", "Q1", "Q1")
+    assert (several.code, several.out.count("Q1: ")) == (1, 2)
 
 
 def test_the_queue_is_run(run, scripted):

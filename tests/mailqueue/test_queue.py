@@ -168,10 +168,11 @@ async def test_run_for_a_domain_tries_what_is_bound_for_it_only(make_kit):
         for domain in ("one.test", "two.test"):
             kit.courier.answers[f"b{number}@{domain}"] = [LATER_OUTCOME]
             await kit.send(f"b{number}@{domain}")
-    assert await kit.queue.run(domain="One.Test") == 5
+    assert await kit.queue.run_for("One.Test") == 5
     await kit.clock.advance(0)
     assert {item.recipients[0].address.partition("@")[2] for item in await kit.queue.items()} == {"two.test"}
-    assert await kit.queue.run(domain="three.test") == 0
+    assert await kit.queue.run_for("three.test") == await kit.queue.run_for("test") == 0
+    assert await kit.queue.run_for("test", below=True) == 5
 
 
 async def test_bounce_tells_the_sender_and_empties_the_item(make_kit):

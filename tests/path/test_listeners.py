@@ -91,7 +91,7 @@ MAIL = "MAIL FROM:<a@alpha.test>"
         ([MAIL, "RCPT TO:<b@beta.test>", "BDAT 0 LAST"], "250", "502"),
         (["STARTTLS"], "220", "502"),
         (["AUTH PLAIN AGEAYg=="], "235", "502"),
-        (["ETRN beta.test"], "250", "502"),
+        (["ETRN beta.test"], "251", "502"),
         (["VRFY a@alpha.test"], "252", "502"),
         (["EXPN a"], "252", "502"),
         (["XCLIENT ADDR=192.0.2.1"], "220", "550"),
@@ -150,6 +150,22 @@ def test_a_unix_socket_takes_mail(box, tmp_path):
         assert smtp.getreply()[0] == 220
         smtp.sendmail("a@alpha.test", ["b@beta.test"], "Subject: by socket\r\n\r\n")
     assert box.wait_for(to="b@beta.test").subject == "by socket"
+
+
+@pytest.mark.rfc(7505, "4.2")
+def test_a_sender_whose_domain_takes_no_mail_is_refused():
+    with Sandbox(parse('[zone]\n"null.test" = { MX = ["0 ."] }\n"mx.test" = { MX = ["0 mx.test"] }\n')) as box:
+        with smtplib.SMTP(*box.services["alpha.smtp"]) as smtp:
+            smtp.ehlo()
+            assert smtp.mail("a@null.test")[0:2] == (
+                550,
+                b"5.7.27 <a@null.test>: the domain takes no mail, null MX (RFC 7505 section 4.2)",
+            )
+            for sender in ("a@mx.test", ""):
+                assert smtp.mail(sender)[0] == 250
+                smtp.rset()
+        with pytest.raises(Exception, match=r"5\.7\.27"):
+            box.send("b@beta.test", sender="a@null.test", subject="x", text="x")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mailsandbox.faults import Delay, Drop, Fault, Respond
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import reply
 from mailsandbox.submit.connection import SmtpConnection
-from mailsandbox.submit.model import Kind, Limits
+from mailsandbox.submit.model import Authentication, Kind, Limits
 
 DEADLINE = 10.0
 
@@ -274,7 +274,8 @@ async def test_submission_adds_what_is_missing_and_takes_bcc_away(serve):
     service = await serve(kind=Kind.SUBMISSION)
     wire = await Wire.connect(service)
     await wire.send(
-        b"Subject: x\r\nBCC: secret@beta.test,\r\n more@beta.test\r\nTo: bob@beta.test\r\n\r\nBcc: body\r\n"
+        b"Subject: x\r\nBCC: secret@beta.test,\r\n more@beta.test\r\n"
+        b"Resent-Bcc: s@beta.test\r\nTo: bob@beta.test\r\n\r\nBcc: body\r\n"
     )
     incoming = service.accepted[0]
     assert incoming.octets == b"Subject: x\r\nTo: bob@beta.test\r\n\r\nBcc: body\r\n"
@@ -412,19 +413,44 @@ async def test_a_recipient_that_the_site_refuses_is_refused(serve):
 
 
 @pytest.mark.rfc(1985, "5.3")
-@pytest.mark.parametrize(("waiting", "code"), [(True, "250"), (False, "251")])
-async def test_etrn_starts_the_queue(serve, waiting, code):
+@pytest.mark.parametrize(("waiting", "said"), [(3, "253 2.0.0 3 pending"), (0, "251 2.0.0 ")])
+async def test_etrn_starts_the_queue(serve, waiting, said):
     asked = []
 
-    def run_queue(domain):
-        asked.append(domain)
+    async def run_queue(domain, *, below):
+        asked.append((domain, below))
         return waiting
 
     service = await serve(context={"run_queue": run_queue})
     wire = await Wire.connect(service)
     await wire.ask("EHLO client.test")
-    assert (await wire.ask("ETRN @Beta.test")).startswith(code)
-    assert asked == ["beta.test"]
+    assert (await wire.ask("ETRN @Beta.test")).startswith(said)
+    assert (await wire.ask("ETRN beta.test")).startswith(said)
+    assert (await wire.ask("ETRN #beta.test")).startswith("459 4.7.1 ")
+    assert asked == [("beta.test", True), ("beta.test", False)]
+
+
+@pytest.mark.rfc(5321, "4.1.1.8")
+async def test_help_names_what_is_offered(serve):
+    def named(text: str) -> set[str]:
+        return set(text.splitlines()[0].split(": ")[1].split())
+
+    everything = await Wire.connect(await serve())
+    assert {"BDAT", "STARTTLS", "AUTH", "ETRN", "VRFY", "EXPN"} < named(await everything.ask("HELP"))
+    off = {"offers": Offers(), "authentication": Authentication.OFF, "verify": False, "expand": False}
+    nothing = await Wire.connect(await serve(**off))
+    assert named(await nothing.ask("HELP")) == {"DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET"}
+
+
+@pytest.mark.rfc(7505, "4.2")
+async def test_a_sender_that_is_refused_begins_no_transaction(serve):
+    refusal = reply(550, "5.7.27", "null MX")
+    service = await serve(context={"check_sender": lambda address: refusal if "null" in address else None})
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    assert (await wire.ask("MAIL FROM:<a@null.test>")).startswith("550 5.7.27 ")
+    assert (await wire.ask("RCPT TO:<b@beta.test>")).startswith("503 ")
+    assert (await wire.ask("MAIL FROM:<>")).startswith("250 ")
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------
