@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,9 @@ MESSAGES = {"1 KB": 5_000, "100 KB": 1_000, "5 MB": 40}  # of one round
 LARGE = 25_000_000  # octets, for the memory test
 LARGE_SESSIONS = 50
 SETTLE = 3.0  # seconds in which Postfix delivers what it has queued, so that it does not slow the next down
+MAILDEV_FOLDER = Path(__file__).parents[2] / ".venv/maildev"
+MAILDEV = MAILDEV_FOLDER / "node_modules/maildev/bin/maildev"
+MAILDEV_PACKAGE = "maildev@2.2.1"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 POSTFIX_MAIN = """
@@ -180,32 +184,45 @@ def postfix(
 
 @contextlib.contextmanager
 def maildev() -> Iterator[tuple[int, int]]:
-    """MailDev from npm, where scripts/clients or the user has put it."""
-    script = maildev_script()
-    assert script is not None
-    port, web = free_port(), free_port()
-    command = ["node", str(script), "--smtp", str(port), "--web", str(web), "--ip", "127.0.0.1", "--silent"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    """MailDev, which keeps its mail in a folder and shows it to nobody."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bench-maildev-") as folder:
+        command = ["node", str(MAILDEV), "--smtp", str(port), "--ip", "127.0.0.1", "--mail-directory", folder]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen([*command, "--disable-web", "--silent"], **quiet)  # type: ignore[call-overload]
+        try:
+            wait_for(port)
+            yield port, process.pid
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def maildev_script() -> Path | None:
-    script = Path(__file__).parents[2] / ".venv/npm/node_modules/maildev/bin/maildev"
-    return script if script.exists() and shutil.which("node") else None
+def has_maildev() -> bool:
+    """Whether it is here, or could be fetched: only for this benchmark, so beside the clients of the tests."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return False
+    if not MAILDEV.exists():
+        print(f"installing {MAILDEV_PACKAGE} from npm", file=sys.stderr)
+        MAILDEV_FOLDER.mkdir(parents=True, exist_ok=True)
+        quiet = ["--silent", "--no-audit", "--no-fund"]
+        subprocess.run(["npm", "install", *quiet, "--prefix", str(MAILDEV_FOLDER), MAILDEV_PACKAGE], check=False)
+    return MAILDEV.exists()
 
 
-def contestants() -> dict[str, Callable[[], contextlib.AbstractContextManager[tuple[int, int]]]]:
-    names = ("mailsandbox/uvloop", "aiosmtpd/asyncio", "mailsandbox/asyncio", "aiosmtpd/uvloop")
-    found = {name: lambda name=name: python_server(name) for name in names}
-    if shutil.which("postfix") and os.geteuid() == 0:
-        found["postfix"] = postfix
-    if maildev_script() is not None:
-        found["maildev"] = maildev
+def contestants(only: list[str]) -> dict[str, Callable[[], contextlib.AbstractContextManager[tuple[int, int]]]]:
+    """Those that are here, and whose name begins with one of `only`, if that is given."""
+    python = ("mailsandbox/uvloop", "aiosmtpd/asyncio", "mailsandbox/asyncio", "aiosmtpd/uvloop")
+    found: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[int, int]]]] = {}
+    for name in (*python, "postfix", "maildev"):
+        if only and not name.startswith(tuple(only)):
+            continue
+        if name in python:
+            found[name] = partial(python_server, name)
+        elif name == "postfix" and shutil.which("postfix") and os.geteuid() == 0:
+            found[name] = postfix
+        elif name == "maildev" and has_maildev():
+            found[name] = maildev
     return found
 
 
@@ -240,10 +257,7 @@ def send(port: int, *, sessions: int, messages: int, octets: int) -> float:
 def measure(sizes: list[str], *, sessions: int, rounds: int, only: list[str]) -> list[Figure]:
     figures = []
     with contextlib.ExitStack() as stack:
-        running = {}
-        for name, start in contestants().items():
-            if not only or any(name.startswith(wanted) for wanted in only):
-                running[name] = stack.enter_context(start())
+        running = {name: stack.enter_context(start()) for name, start in contestants(only).items()}
         for size in sizes:
             rates: dict[str, list[float]] = {name: [] for name in running}
             costs: dict[str, list[float]] = {name: [] for name in running}
