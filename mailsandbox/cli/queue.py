@@ -18,6 +18,13 @@ class _ListByDefault(click.Group):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """With those of `list`, which can be given here too."""
+        rows = [row for option in show_queue.get_params(ctx) if (row := option.get_help_record(ctx)) is not None]
+        with formatter.section("Options"):
+            formatter.write_dl(rows)
+        self.format_commands(ctx, formatter)
+
 
 @click.group(cls=_ListByDefault)
 def command() -> None:

@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import click
 
 from mailsandbox.cli.daemon import NoDaemon, Refused, find_daemon, split_place
+from mailsandbox.cli.failures import tell, wants_json
+from mailsandbox.cli.printing import say_json
+from mailsandbox.cli.sendmail_arguments import Asked, Usage, parse
 
 EX_OK: Final = 0
 EX_USAGE: Final = 64
@@ -30,34 +32,6 @@ EX_TEMPFAIL: Final = 75
 _TICK: Final = 0.2  # seconds
 _LAST_REPLIES: Final = 2.0  # seconds
 DOMAIN: Final = "alpha.test"  # of addresses without one, as a machine's own mail server completes them
-# Options of Sendmail and Postfix that take a value, in the same word or the next; the others are single letters.
-_WITH_VALUE: Final = frozenset("ABCDFfhLNOopRrVX")
-_IGNORED: Final = frozenset("ABCDhLOoXdGmnUvxeIc")
-
-
-class Usage(Exception):
-    """The arguments cannot be understood."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """What the arguments ask for. `mode` is the letter of -b: m deliver, s SMTP on stdin, p list the queue ..."""
-
-    mode: str = "m"
-    recipients: list[str] = field(default_factory=list)
-    sender: str | None = None
-    full_name: str = ""
-    from_header: bool = False  # -t
-    dots_are_data: bool = False  # -i
-    notify: str = ""
-    ret: str = ""
-    envid: str = ""
-    body: str = ""
-    verbose: bool = False
-    run_queue: bool = False
-    server: str = ""
-    ready_file: str = ""
-    url: str = ""
 
 
 @click.command(
@@ -78,107 +52,29 @@ def command(arguments: tuple[str, ...]) -> int:
     -v              print what was said on the wire
     --server HOST:PORT, --ready-file FILE, --url URL
                     where to, instead of the running daemon's alpha.smtp
+    --json          what became of it, and errors, as JSON
 
     Other options of Sendmail and Postfix are taken and ignored. Exit codes are those of sysexits.h.
     """
     try:
-        asked = parse(arguments)
-        return _run(asked)
+        return _run(parse(arguments))
     except Usage as error:
-        click.echo(f"sendmail: {error}", err=True)
-        return EX_USAGE
-    except (NoDaemon, Refused) as error:
-        click.echo(f"sendmail: {error.message}", err=True)
-        return EX_TEMPFAIL
+        return _failed(click.UsageError(str(error)), EX_USAGE, arguments)
     except click.UsageError as error:
-        click.echo(f"sendmail: {error.format_message()}", err=True)
-        return EX_USAGE
+        return _failed(error, EX_USAGE, arguments)
+    except (NoDaemon, Refused) as error:
+        return _failed(error, EX_TEMPFAIL, arguments)
     except click.ClickException as error:
-        click.echo(f"sendmail: {error.message}", err=True)
-        return EX_UNAVAILABLE
+        return _failed(error, EX_UNAVAILABLE, arguments)
 
 
-def parse(arguments: Sequence[str]) -> Asked:
-    """The arguments as Sendmail reads them: clustered letters, values in the same word or the next."""
-    asked = Asked()
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            asked.recipients.extend(words)
-            break
-        if word.startswith("--"):
-            _long(asked, word, words)
-        elif word.startswith("-") and len(word) > 1:
-            _letters(asked, word[1:], words)
-        else:
-            asked.recipients.append(word)
-    return asked
-
-
-def _long(asked: Asked, word: str, words: list[str]) -> None:
-    name, equals, value = word[2:].partition("=")
-    key = name.replace("-", "_")
-    if key not in ("server", "ready_file", "url"):
-        raise Usage(f"unknown option {word}")
-    if not equals:
-        if not words:
-            raise Usage(f"option --{name} needs a value")
-        value = words.pop(0)
-    setattr(asked, key, value)
-
-
-def _letters(asked: Asked, letters: str, words: list[str]) -> None:
-    while letters:
-        letter, letters = letters[0], letters[1:]
-        if letter == "b":
-            asked.mode = letters[:1]
-            if not asked.mode:
-                raise Usage("option -b needs a mode: -bm, -bs or -bp")
-            return
-        if letter == "q":
-            asked.run_queue = True  # -q, and -q30m of a daemon, which we are not
-            return
-        if letter == "d":
-            return  # -d0.1: debugging
-        if letter in _WITH_VALUE:
-            if not letters and not words:
-                raise Usage(f"option -{letter} needs a value")
-            _value(asked, letter, letters or words.pop(0))
-            return
-        _flag(asked, letter)
-
-
-def _flag(asked: Asked, letter: str) -> None:
-    match letter:
-        case "t":
-            asked.from_header = True
-        case "i":
-            asked.dots_are_data = True
-        case "v":
-            asked.verbose = True
-        case _ if letter not in _IGNORED:
-            raise Usage(f"unknown option -{letter}")
-
-
-def _value(asked: Asked, letter: str, value: str) -> None:
-    match letter:
-        case "f" | "r":
-            asked.sender = value
-        case "F":
-            asked.full_name = value
-        case "N":
-            asked.notify = value
-        case "R":
-            asked.ret = value
-        case "V":
-            asked.envid = value
-        case "B":
-            asked.body = value.upper()
-        case "o" if value == "i":
-            asked.dots_are_data = True
-        case "o" if value.startswith("Q"):
-            pass
+def _failed(error: click.ClickException, exit_code: int, arguments: Sequence[str]) -> int:
+    """As programs that call sendmail know it; as JSON where they asked for that."""
+    if wants_json(arguments):
+        tell(error, as_json=True)
+    else:
+        click.echo(f"sendmail: {error.format_message()}", err=True)
+    return exit_code
 
 
 def _run(asked: Asked) -> int:
@@ -210,6 +106,7 @@ def _queue_command(asked: Asked, name: str) -> int:
     options = [
         *(["--url", asked.url] if asked.url else []),
         *(["--ready-file", asked.ready_file] if asked.ready_file else []),
+        *(["--json"] if asked.as_json else []),
     ]
     return EX_OK if main(["queue", name, *options]) == 0 else EX_TEMPFAIL
 
@@ -226,7 +123,9 @@ def _send(asked: Asked) -> int:
     host, port = _place(asked)
     declared = asked.body if asked.body in ("7BIT", "8BITMIME") else None
     handed = asyncio.run(hand_over(Server(host, port), envelope, as_it_is(octets, declared)))
-    if asked.verbose:
+    if asked.as_json:
+        say_json(handed.as_json())
+    elif asked.verbose:
         from mailsandbox.cli.journey import transcript_lines
 
         for line in transcript_lines(handed.transcript):
@@ -234,7 +133,7 @@ def _send(asked: Asked) -> int:
     if handed.accepted:
         return EX_OK
     for address, reply in zip(handed.recipients, handed.replies, strict=True):
-        if not reply.positive:
+        if not reply.positive and not asked.as_json:
             click.echo(f"sendmail: {address}: {reply}", err=True)
     return EX_TEMPFAIL if handed.transient else EX_UNAVAILABLE
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from mailsandbox.cli.sendmail import EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Usage, completed, parse
+from mailsandbox.cli.sendmail import EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, completed
+from mailsandbox.cli.sendmail_arguments import Usage, parse
 from mailsandbox.message.spans import scan
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xff\n"
