@@ -1,5 +1,6 @@
-"""What msgspec says of a value that does not fit, in words of the user's file or request instead of Python's types."""
+"""What a library says that something is wrong, in words for people: msgspec of a value, the system of a call."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -41,3 +42,11 @@ def in_words(said: str, *, given: str | None = None) -> str:
 
 def _kind(name: str) -> str:
     return _KINDS.get(name, name)
+
+
+def cause_of(error: BaseException) -> str:
+    """Why a call failed, in one line: "Connection refused", where asyncio says "Connect call failed ('::1', 9)"."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # negative: a resolver's
+        return os.strerror(error.errno)
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return " ".join((text or type(error).__name__).split())

@@ -13,6 +13,7 @@ from mailsandbox.cli.daemon import find_daemon
 from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, many, note, octets, say, say_json_line
+from mailsandbox.wording import cause_of
 
 if TYPE_CHECKING:
     from mailsandbox.lab.watcher import Notice, Watcher
@@ -56,7 +57,7 @@ def command(
         _cost(watching, as_json=as_json)
         return 0
     except (OSError, TimeoutError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "no answer"
+        reason = cause_of(error)
         raise click.ClickException(f"cannot watch by {via}: {reason}; is the daemon running?") from None
     _cost(watching, as_json=as_json)
     return 0 if seen >= (count or 1) else NOT_DONE

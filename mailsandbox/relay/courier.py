@@ -29,6 +29,7 @@ from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names
 from mailsandbox.relay.visit import Equipment, Prepare, Visit
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
+from mailsandbox.wording import cause_of
 
 _NOWHERE: Final = Hop("", "", 0)
 
@@ -183,7 +184,6 @@ async def _resolved(found: Hops) -> Hops | Unroutable:
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return Unroutable(reply(451, "4.4.3", f"the name {hop.host} cannot be resolved: {why}"))
+        return Unroutable(reply(451, "4.4.3", f"the name {hop.host} cannot be resolved: {cause_of(error)}"))
     addresses = dict.fromkeys(str(info[4][0]) for info in infos)
     return replace(found, hops=tuple(replace(hop, address=address) for address in addresses), to_resolve="")

@@ -19,6 +19,7 @@ from mailsandbox.relay.routes import Hop
 from mailsandbox.relay.tls import TlsPolicy, context_for
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, parse_reply, reply
+from mailsandbox.wording import cause_of
 
 
 class HopFailure(Exception):
@@ -213,5 +214,4 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not trusted: {error.verify_message}"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join((text or type(error).__name__).split())
+    return cause_of(error)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -20,6 +19,7 @@ from mailsandbox.submit.peers import Networks
 from mailsandbox.submit.spool import Spool
 from mailsandbox.submit.transaction import Client
 from mailsandbox.tasks import Tasks
+from mailsandbox.wording import cause_of
 
 
 class Shared:
@@ -111,8 +111,7 @@ class SmtpListener:
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
         except OSError as error:
             where = spec.socket or f"{spec.host}:{spec.port}"
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(f"{spec.service}: cannot listen on {where}: {reason}") from error
+            raise StartError(f"{spec.service}: cannot listen on {where}: {cause_of(error)}") from error
 
     @property
     def connections(self) -> int:

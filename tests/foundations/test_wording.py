@@ -1,11 +1,12 @@
 """What a validator says, in words for people."""
 
+import socket
 from typing import Annotated
 
 import msgspec
 import pytest
 
-from mailsandbox.wording import in_words
+from mailsandbox.wording import cause_of, in_words
 
 
 class Form(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,3 +57,10 @@ def test_what_is_missing_is_named():
 
 def test_what_has_no_other_words_stays():
     assert in_words("Invalid enum value 'x'") == "invalid enum value 'x'"
+
+
+def test_the_system_says_why_a_call_failed():
+    assert cause_of(OSError(111, "Connect call failed ('127.0.0.1', 9)")) == "Connection refused"
+    assert cause_of(socket.gaierror(-2, "Name or service not known")) == "Name or service not known"
+    assert cause_of(TimeoutError()) == "TimeoutError"
+    assert cause_of(OSError("no route\nat all")) == "no route at all"

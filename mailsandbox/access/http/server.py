@@ -7,7 +7,6 @@ Invariant: after `aclose` no connection, task or socket of this server is left; 
 
 import asyncio
 import logging
-import os
 import sys
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.problems import MEDIA_TYPE, Problem
 from mailsandbox.access.http.typed import encode
 from mailsandbox.errors import StartError
+from mailsandbox.wording import cause_of
 
 KEEP_ALIVE: Final = 75  # seconds an idle connection stays open, as nginx; pollers come every few seconds
 FIRST_OCTET: Final = 30.0  # seconds until a new connection has to say something
@@ -99,8 +99,7 @@ class HttpServer:
         try:
             self._server = await loop.create_server(connection, self.host, self.port, backlog=BACKLOG)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(f"http: cannot listen on {self.host}:{self.port}: {reason}") from None
+            raise StartError(f"http: cannot listen on {self.host}:{self.port}: {cause_of(error)}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:

@@ -4,7 +4,6 @@ Invariant: after `aclose` nothing of it is open. Knows no mail protocol.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +12,7 @@ from twisted.internet import protocol as twisted_protocol
 
 from mailsandbox.access.transport.connection import Connection
 from mailsandbox.errors import StartError
+from mailsandbox.wording import cause_of
 
 BACKLOG: Final = 1024  # connections the kernel holds for us; a burst of 2,000 clients fits with somaxconn 4096
 
@@ -41,7 +41,7 @@ class Listener:
         try:
             self._server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+            raise StartError(f"cannot listen on {host}:{port}: {cause_of(error)}") from None
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
 
     @property
