@@ -17,6 +17,15 @@ def base_subject(subject: str) -> str:
     return text
 
 
+def is_reply(subject: str, base: str) -> bool:
+    """Whether a decoded `subject` says that the message is a reply or forwarded; `base` is its base subject."""
+    if subject == base:
+        return False  # nothing was taken away
+    if subject[:4].lower().startswith(("re:", "fw:", "fwd:")):
+        return True
+    return base_subject_and_kind(subject)[1]
+
+
 def base_subject_and_kind(subject: str) -> tuple[str, bool]:
     """The base subject, and whether anything said that this is a reply or a forwarded message (RFC 5256 §4)."""
     text = subject[:_MAX_SUBJECT]

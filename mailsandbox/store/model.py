@@ -131,6 +131,16 @@ class Flags:
 NO_FLAGS = Flags.of()
 
 
+def distinct(flags: Iterable[Flags]) -> dict[int, Flags]:
+    """The sets of flags among these, by id(). Neighbours mostly share theirs, so few are looked up."""
+    found: dict[int, Flags] = {}
+    last: Flags | None = None
+    for each in flags:
+        if each is not last:
+            last = found[id(each)] = each
+    return found
+
+
 class MessageRow(msgspec.Struct, gc=False):
     """What every reader needs of one message; in memory while its mailbox is open.
 

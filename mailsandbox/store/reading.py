@@ -18,6 +18,7 @@ _CONTENT_COLUMNS: Final = {
     "date": "c.sent_date",
     "date_zone": "c.sent_zone",
     "subject": "c.subject",
+    "subject_key": "c.subject_key",  # case-folded, None where equal
     "sender": "c.sender",
     "to": "c.to_list",
     "cc": "c.cc_list",

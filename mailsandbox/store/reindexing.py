@@ -32,9 +32,16 @@ def _keys(tx: Tx, after: int) -> list[int]:
     return [row[0] for row in rows]
 
 
+def generation(tx: Tx) -> int:
+    """How many times contents were rendered anew."""
+    found: int = tx.execute("SELECT value FROM meta WHERE name = 'renderings'").fetchone()[0]
+    return found
+
+
 def _render(tx: Tx, keys: list[int], contents: Contents, texts: TextIndex) -> None:
     unit = Unit(tx, 0.0)
     blobs = Blobs()
     for key in keys:
         contents.replace_rendering(unit, key, blobs.get(tx, key))
+    tx.execute("UPDATE meta SET value = value + 1 WHERE name = 'renderings'")
     tx.after_commit(lambda: texts.add(unit.texts))

@@ -148,4 +148,6 @@ MIGRATIONS: Final[list[Migration]] = [
             PRIMARY KEY (mailbox_id, mod_seq, flags)
         ) WITHOUT ROWID""",
     ],
+    # Grows when contents are rendered anew: see `reindexing`.
+    ["INSERT INTO meta (name, value) VALUES ('renderings', 0)"],
 ]

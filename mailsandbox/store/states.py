@@ -45,11 +45,6 @@ class States:
         """The states of one account."""
         return [state for state in self._states.values() if state.account_key == account_key]
 
-    def forget_derived(self) -> None:
-        """Contents were rendered anew."""
-        for state in self._states.values():
-            state.derived.clear()
-
     async def read_anew(self, account_key: int) -> None:
         """Bring the account's states up to date without the log, which was cut."""
         for state in self.of_account(account_key):

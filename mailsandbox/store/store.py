@@ -120,9 +120,11 @@ class Store:
 
     async def reindex(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Render every content again, after the renderer changed; `progress` gets done and total. Returns how many."""
-        done = await reindexing.reindex(self.database, self.contents_of, self._texts, progress)
-        self._states.forget_derived()
-        return done
+        return await reindexing.reindex(self.database, self.contents_of, self._texts, progress)
+
+    async def renderings(self) -> int:
+        """Grows when contents are rendered anew: what was made of `rendered` holds while this stays the same."""
+        return await self.database.read(reindexing.generation)
 
     # -- accounts and mailboxes
 

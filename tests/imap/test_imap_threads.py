@@ -1,17 +1,41 @@
 """Threading: trees from references and subjects, whatever the references say."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsandbox.access.imap import threads
-from mailsandbox.access.imap.threads import Threadable
+from mailsandbox.access.imap.threads import ALGORITHMS, Forest
 
 
-def message(number: int, message_id: str = "", *references: str, subject: str = "", reply: bool = False) -> Threadable:
-    return Threadable(number, message_id, references, subject, reply, float(number))
+@dataclass(frozen=True)
+class Message:
+    number: int
+    message_id: str
+    references: tuple[str, ...]
+    subject: str
+    reply: bool
+
+
+def message(number: int, message_id: str = "", *references: str, subject: str = "", reply: bool = False) -> Message:
+    return Message(number, message_id, references, subject, reply)
+
+
+def thread(algorithm: str, messages: list[Message]) -> bytes:
+    forest = Forest()
+    for each in messages:
+        forest.add(
+            each.number,
+            each.message_id,
+            each.references,
+            subject=each.subject,
+            is_reply=each.reply,
+            date=float(each.number),
+        )
+    numbers = [each.number for each in messages]
+    return forest.thread(algorithm, numbers, numbers)
 
 
 @pytest.mark.rfc(5256, "3")
@@ -30,18 +54,17 @@ def message(number: int, message_id: str = "", *references: str, subject: str = 
         ([message(1), message(2)], b"(1)(2)"),
     ],
 )
-def test_references_make_threads(messages: list[Threadable], expected: bytes) -> None:
-    assert threads.write(threads.references(messages)) == expected
+def test_references_make_threads(messages: list[Message], expected: bytes) -> None:
+    assert thread("REFERENCES", messages) == expected
 
 
 def test_ordered_subject_puts_all_under_the_first() -> None:
-    found = threads.ordered_subject([message(3, subject="x"), message(1, subject="x"), message(2, subject="y")])
-    assert threads.write(found) == b"(1 3)(2)"
+    messages = [message(3, subject="x"), message(1, subject="x"), message(2, subject="y")]
+    assert thread("ORDEREDSUBJECT", messages) == b"(1 3)(2)"
 
 
 def test_refs_are_ordered_by_their_latest_message() -> None:
-    found = threads.refs([message(1, "a"), message(2, "b"), message(3, "c", "a")])
-    assert threads.write(found) == b"(2)(1 3)"
+    assert thread("REFS", [message(1, "a"), message(2, "b"), message(3, "c", "a")]) == b"(2)(1 3)"
 
 
 IDS = st.sampled_from("abcdef")
@@ -56,12 +79,12 @@ def test_every_message_appears_once_in_every_algorithm(drawn: list[tuple[str, li
         message(number, message_id, *references, subject=subject, reply=reply)
         for number, (message_id, references, subject, reply) in enumerate(drawn, 1)
     ]
-    for algorithm in (threads.ordered_subject, threads.references, threads.refs):
-        written = threads.write(algorithm(messages))
+    for algorithm in ALGORITHMS:
+        written = thread(algorithm, messages)
         assert sorted(int(number) for number in re.findall(rb"\d+", written)) == list(range(1, len(messages) + 1))
         assert written.count(b"(") == written.count(b")")
 
 
 def test_a_thread_of_thousands_is_no_recursion() -> None:
     chain = [message(1, "m1")] + [message(number, f"m{number}", f"m{number - 1}") for number in range(2, 5_000)]
-    assert threads.write(threads.references(chain)).startswith(b"(1 2 3 4")
+    assert thread("REFERENCES", chain).startswith(b"(1 2 3 4")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from mailsandbox.access.imap.sets import write_numbers
-from mailsandbox.store.model import Flags, MessageRow, Uid
+from mailsandbox.store.model import Flags, MessageRow, Uid, distinct
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Selected, Session
@@ -82,13 +82,7 @@ def recent(session: "Session", selected: "Selected") -> list[bytes]:
 def tell_keywords(session: "Session", selected: "Selected", told: Iterable[Flags]) -> None:
     """Before flags are told: FLAGS again, if there are keywords among them that the client has not heard of."""
     known = selected.known_flags
-    unknown: dict[int, Flags] = {}
-    last: Flags | None = None
-    for flags in told:
-        if flags is not last:  # neighbours mostly share theirs
-            last = flags
-            if id(flags) not in known:
-                unknown[id(flags)] = flags
+    unknown = {key: flags for key, flags in distinct(told).items() if key not in known}
     if not unknown:
         return
     if len(known) > _KNOWN_FLAGS:

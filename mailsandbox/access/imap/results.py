@@ -29,7 +29,7 @@ class Found:
 def plain(found: Found) -> bytes:
     """SEARCH or SORT, also when nothing was found (RFC 9051 §6.4.4)."""
     word = b"SORT" if found.sorted else b"SEARCH"
-    text = b" ".join([word, *[b"%d" % number for number in found.numbers]])
+    text = word + b" %d" * len(found.numbers) % tuple(found.numbers)
     if found.mod_seq and found.rows:
         text += b" (MODSEQ %d)" % max(row.mod_seq for row in found.rows)
     return text

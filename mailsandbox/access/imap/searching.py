@@ -29,7 +29,7 @@ from mailsandbox.access.imap.grammar.search import (
 from mailsandbox.access.imap.sets import Range
 from mailsandbox.message.casemap import casemap
 from mailsandbox.message.charset import decode_text
-from mailsandbox.store.model import MessageRow, Uid
+from mailsandbox.store.model import MessageRow, Uid, distinct
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Selected, Session
@@ -223,7 +223,7 @@ def _within(key: And | Or | Not) -> Sequence[Key]:
 def _having(flag: str, rows: list[MessageRow]) -> list[MessageRow]:
     """Flag sets are shared objects: each is looked at once (RFC 9051 §2.3.2: flags compare without case)."""
     wanted = flag.lower()
-    used = {id(row.flags): row.flags for row in rows}
+    used = distinct(row.flags for row in rows)
     hits = {key for key, flags in used.items() if any(name.lower() == wanted for name in flags.names)}
     if len(hits) == len(used):
         return rows

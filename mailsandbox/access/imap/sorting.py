@@ -4,37 +4,45 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mailsandbox.access.imap.envelopes import CC, FROM, TO, first_address
+from mailsandbox.access.imap.kept import kept_of
 from mailsandbox.message.casemap import casemap
 from mailsandbox.store.model import MessageRow
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Session
+    from mailsandbox.store.state import MailboxState
 
 _POSITIONS: Final = {"FROM": FROM, "TO": TO, "CC": CC, "DISPLAYFROM": FROM, "DISPLAYTO": TO}
 _BATCH: Final = 2_000
 
 
 async def sort_rows(
-    session: "Session", rows: Sequence[MessageRow], criteria: Sequence[tuple[str, bool]]
+    session: "Session", state: "MailboxState", rows: Sequence[MessageRow], criteria: Sequence[tuple[str, bool]]
 ) -> list[MessageRow]:
     """The rows in the order of the criteria; ties keep their order, which is that of sequence numbers."""
     order = list(range(len(rows)))
     columns: dict[str, list[Any]] = {}
     for name, reverse in reversed(criteria):
         if name not in columns:
-            columns[name] = await _keys(session, rows, name)
+            columns[name] = await _keys(session, state, rows, name)
         # list.sort is stable, reversed too: sorting by the last criterion first leaves the first in charge.
         order.sort(key=columns[name].__getitem__, reverse=reverse)
     return [rows[index] for index in order]
 
 
-async def _keys(session: "Session", rows: Sequence[MessageRow], name: str) -> list[Any]:
+async def _keys(session: "Session", state: "MailboxState", rows: Sequence[MessageRow], name: str) -> list[Any]:
     """One comparable value a row. Any: text, date or number, one kind within a column."""
     match name:
         case "ARRIVAL":
             return [row.internal_date for row in rows]
         case "SIZE":
             return [row.octets for row in rows]
+    kept = await kept_of(session, state)
+    return await kept.column(name, rows, lambda missing: _read(session, missing, name))
+
+
+async def _read(session: "Session", rows: Sequence[MessageRow], name: str) -> list[Any]:
+    match name:
         case "SUBJECT":
             return [_collated(text or "") for text in await column(session, rows, "base_subject")]
         case "DATE":

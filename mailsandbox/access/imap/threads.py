@@ -1,229 +1,276 @@
 """THREAD (RFC 5256 §3, §4): ORDEREDSUBJECT, REFERENCES, and REFS (draft-ietf-morg-inthread). Pure.
 
-Invariant: every message appears once; references that form a loop are cut where they would close it. No recursion:
-threads of thousands of replies are deep.
+Invariants: every message appears once; references that form a loop are cut where they would close it. A message is its
+place in the order of sequence numbers, a dummy a number above all of these; links are lists of numbers, as ten thousand
+objects cost more than all the rest. No recursion: threads of thousands of replies are deep.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Threadable:
-    """What threading needs of a message. `number` is a sequence number or UID; `date` POSIX seconds."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What threading needs of a message. Message-IDs are numbers of the forest's; `own` is -1 where it has none."""
 
-    number: int
-    message_id: str
-    references: Sequence[str]
+    own: int
+    references: tuple[int, ...]
     subject: str  # base subject, folded
     is_reply: bool
-    date: float
+    date: float  # POSIX seconds
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    """A container: a message, or a message that is only referred to (`message` None)."""
+class Forest:
+    """The messages of a mailbox, by UID; grows as they come."""
 
-    message: Threadable | None = None
-    parent: "Node | None" = None
-    children: list["Node"] = field(default_factory=list)
+    __slots__ = ("_ids", "entries")
 
-    @property
-    def date(self) -> float:
-        """RFC 5256 §3 step 4: a dummy sorts as its first child."""
-        node = self
-        while node.message is None and node.children:
-            node = node.children[0]
-        return node.message.date if node.message is not None else 0.0
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+        self.entries: dict[int, Entry] = {}
 
-    @property
-    def number(self) -> int:
-        """Tie-breaker: the sequence number."""
-        node = self
-        while node.message is None and node.children:
-            node = node.children[0]
-        return node.message.number if node.message is not None else 0
+    def add(
+        self, uid: int, message_id: str, references: Sequence[str], *, subject: str, is_reply: bool, date: float
+    ) -> None:
+        """Take a message. `subject`: base subject, folded."""
+        ids = self._ids
+        own = ids.setdefault(message_id, len(ids)) if message_id else -1
+        related = tuple([ids.setdefault(each, len(ids)) for each in references]) if references else ()
+        self.entries[uid] = Entry(own, related, subject, is_reply, date)
 
-    def adopt(self, child: "Node") -> None:
-        """Make `child` a child of this one, wherever it was."""
-        if child.parent is not None:
-            child.parent.children.remove(child)
-        child.parent = self
-        self.children.append(child)
-
-    def is_below(self, other: "Node") -> bool:
-        """Whether `other` is this node or above it."""
-        node: Node | None = self
-        while node is not None:
-            if node is other:
-                return True
-            node = node.parent
-        return False
+    def thread(self, algorithm: str, uids: Sequence[int], numbers: Sequence[int]) -> bytes:
+        """Thread-data of these messages, each shown by its number; all must have been added."""
+        entries = [self.entries[uid] for uid in uids]
+        return _write(*ALGORITHMS[algorithm](entries, len(self._ids)), numbers)
 
 
-def ordered_subject(messages: Sequence[Threadable]) -> list[Node]:
-    """RFC 5256 §3: same base subject, the first by date is the parent of all others."""
-    by_subject: dict[str, Node] = {}
-    for message in sorted(messages, key=lambda each: (each.date, each.number)):
-        root = by_subject.get(message.subject)
-        if root is None:
-            by_subject[message.subject] = Node(message)
-        else:
-            root.adopt(Node(message))
-    return sorted(by_subject.values(), key=lambda node: (node.date, node.number))
+class _Trees:
+    """Messages and dummies in the making of an answer. `first`: a message itself, or a dummy's first child."""
 
+    __slots__ = ("children", "dates", "entries", "first", "roots")
 
-def references(messages: Sequence[Threadable]) -> list[Node]:
-    """RFC 5256 §3 REFERENCES, all six steps."""
-    roots = _prune(_link(messages))
-    roots = _by_date(roots)
-    return _by_date(_gather_subjects(roots))
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.roots: list[int] = []
+        self.children: dict[int, list[int]] = {}
+        self.dates = [entry.date for entry in entries]
+        self.first = list(range(len(entries)))
 
+    def is_dummy(self, node: int) -> bool:
+        return node >= len(self.entries)
 
-def refs(messages: Sequence[Threadable]) -> list[Node]:
-    """As REFERENCES without step 5 (subjects), threads ordered by their latest message."""
-    roots = _prune(_link(messages))
-    _by_date(roots)
-    latest = {id(root): max(node.message.date for node in _walk(root) if node.message is not None) for root in roots}
-    return sorted(roots, key=lambda root: (latest[id(root)], root.number))
-
-
-def _link(messages: Sequence[Threadable]) -> list[Node]:
-    """Steps 1 and 2: containers by message id, linked along the references; returns those without a parent."""
-    nodes: dict[str, Node] = {}
-    every: list[Node] = []
-
-    def node_of(message_id: str) -> Node:
-        node = nodes.get(message_id)
-        if node is None:
-            node = nodes[message_id] = Node()
-            every.append(node)
+    def dummy(self, children: list[int]) -> int:
+        """A new dummy above these."""
+        node = len(self.first)
+        self.first.append(0)
+        self.dates.append(0.0)
+        self.children[node] = children
+        self.sort_children(node)
         return node
 
-    for message in messages:
-        node = node_of(message.message_id) if message.message_id else None
-        if node is None or node.message is not None:
+    def sort(self, nodes: list[int]) -> None:
+        """RFC 5256 §3 steps 4 and 6: siblings by date; ties in the order of sequence numbers."""
+        nodes.sort(key=self.first.__getitem__)
+        nodes.sort(key=self.dates.__getitem__)
+
+    def sort_children(self, node: int) -> None:
+        children = self.children[node]
+        self.sort(children)
+        if self.is_dummy(node):  # step 4: a dummy sorts as its first child
+            self.first[node] = self.first[children[0]]
+            self.dates[node] = self.dates[children[0]]
+
+    def subject(self, node: int) -> str:
+        return self.entries[self.first[node]].subject
+
+    def is_reply(self, node: int) -> bool:
+        return self.entries[self.first[node]].is_reply
+
+
+_Made = tuple[Sequence[int], dict[int, list[int]]]  # roots, and the children of each node that has some
+
+
+def ordered_subject(entries: Sequence[Entry], ids: int) -> _Made:
+    """RFC 5256 §3: same base subject, the first by date is the parent of all others."""
+    order = sorted(range(len(entries)), key=lambda at: entries[at].date)
+    roots: dict[str, int] = {}
+    children: dict[int, list[int]] = {}
+    for at in order:
+        root = roots.setdefault(entries[at].subject, at)
+        if root != at:
+            children.setdefault(root, []).append(at)
+    return list(roots.values()), children
+
+
+def references(entries: Sequence[Entry], ids: int) -> _Made:
+    """RFC 5256 §3 REFERENCES, all six steps."""
+    trees = _linked(entries, ids)
+    trees.sort(trees.roots)
+    _gather_subjects(trees)
+    trees.sort(trees.roots)
+    return trees.roots, trees.children
+
+
+def refs(entries: Sequence[Entry], ids: int) -> _Made:
+    """As REFERENCES without step 5 (subjects), threads ordered by their latest message."""
+    trees = _linked(entries, ids)
+    latest: dict[int, float] = {}
+    for root in trees.roots:
+        dates, stack = [], [root]
+        while stack:
+            node = stack.pop()
+            dates.append(trees.dates[node])
+            stack += trees.children.get(node, ())
+        latest[root] = max(dates)
+    return sorted(trees.roots, key=lambda root: (latest[root], trees.first[root])), trees.children
+
+
+ALGORITHMS: Final[dict[str, Callable[[Sequence[Entry], int], _Made]]] = {
+    "ORDEREDSUBJECT": ordered_subject,
+    "REFERENCES": references,
+    "REFS": refs,
+}
+
+
+def _linked(entries: Sequence[Entry], ids: int) -> _Trees:
+    """Steps 1 to 4. Message-IDs are linked along the references; of them only the messages stay, and their dummies."""
+    parents, messages, places = _link(entries, ids)
+    trees = _Trees(entries)
+    children = trees.children
+    below_dummies: dict[int, list[int]] = {}
+    for at, place in enumerate(places):
+        above = parents[place]
+        if above < 0:
+            trees.roots.append(at)
+            continue
+        # Step 3: a dummy is replaced by its children, unless it is the root of several.
+        while (message := messages[above]) < 0 and parents[above] >= 0:
+            above = parents[above]
+        if message >= 0:
+            children.setdefault(message, []).append(at)
+        else:
+            below_dummies.setdefault(above, []).append(at)
+    for siblings in children.values():
+        if len(siblings) > 1:
+            siblings.sort(key=trees.dates.__getitem__)
+    for siblings in below_dummies.values():
+        trees.roots.append(siblings[0] if len(siblings) == 1 else trees.dummy(siblings))
+    return trees
+
+
+def _link(entries: Sequence[Entry], ids: int) -> tuple[list[int], list[int], list[int]]:
+    """Steps 1 and 2: by Message-ID its parent and its message (-1: none), and of each message its place among them."""
+    parents, messages = [-1] * ids, [-1] * ids
+    has_children = bytearray(ids)
+    places: list[int] = []
+    for at, entry in enumerate(entries):
+        place = entry.own
+        if place < 0 or messages[place] >= 0:
             # RFC 5256 §3: without a Message-ID, or with one that is taken, it gets one of its own.
-            node = Node()
-            every.append(node)
-        node.message = message
-        previous: Node | None = None
-        for message_id in message.references:
-            referred = node_of(message_id)
-            if previous is not None and referred.parent is None and not previous.is_below(referred):
-                previous.adopt(referred)
+            place = len(parents)
+            parents.append(-1)
+            messages.append(at)
+            has_children.append(0)
+        else:
+            messages[place] = at
+        previous = -1
+        for referred in entry.references:
+            # What has no children is above nothing else, so mostly there is no loop to look for.
+            if (
+                previous >= 0
+                and parents[referred] < 0
+                and referred != previous
+                and not (has_children[referred] and _is_below(parents, previous, referred))
+            ):
+                parents[referred] = previous
+                has_children[previous] = 1
             previous = referred
-        if node.parent is not None:
-            node.parent.children.remove(node)
-            node.parent = None
-        if previous is not None and not previous.is_below(node):
-            previous.adopt(node)
-    return [node for node in every if node.parent is None]
+        parents[place] = -1
+        if previous not in (-1, place) and not (has_children[place] and _is_below(parents, previous, place)):
+            parents[place] = previous
+            has_children[previous] = 1
+        places.append(place)
+    return parents, messages, places
 
 
-def _prune(roots: list[Node]) -> list[Node]:
-    """Step 3: dummies without children go, dummies with children are replaced by them (at the root: an only one)."""
-    top = Node()
-    for root in roots:
-        root.parent = top
-    top.children = roots
-    order = list(_walk(top))
-    for node in reversed(order):  # children before their parents
-        if node.message is not None or node is top:
-            continue
-        parent = node.parent
-        assert parent is not None
-        if parent is top and len(node.children) > 1:
-            continue
-        index = parent.children.index(node)
-        parent.children[index : index + 1] = node.children
-        for child in node.children:
-            child.parent = parent
-    for node in top.children:
-        node.parent = None
-    return top.children
+def _is_below(parents: Sequence[int], place: int, other: int) -> bool:
+    """Whether `other` is this place or above it."""
+    while place >= 0:
+        if place == other:
+            return True
+        place = parents[place]
+    return False
 
 
-def _by_date(roots: list[Node]) -> list[Node]:
-    """Steps 4 and 6: siblings by date, from the leaves up, as a dummy's date is its first child's."""
-    for root in roots:
-        for node in reversed(list(_walk(root))):
-            if len(node.children) > 1:
-                node.children.sort(key=lambda each: (each.date, each.number))
-    return sorted(roots, key=lambda each: (each.date, each.number))
-
-
-def _gather_subjects(roots: list[Node]) -> list[Node]:
+def _gather_subjects(trees: _Trees) -> None:
     """Step 5: threads of one base subject become one."""
-    table: dict[str, Node] = {}
-    for root in roots:
-        subject, reply = _subject_of(root)
-        if not subject:
-            continue
-        known = table.get(subject)
-        better = known is None or (root.message is None and known.message is not None)
-        if better or (known is not None and _subject_of(known)[1] and not reply):
-            table[subject] = root
-    kept: list[Node] = []
-    replaced: dict[int, Node] = {}
-    for root in roots:
-        subject, reply = _subject_of(root)
-        known = table.get(subject) if subject else None
-        if known is None or known is root:
-            kept.append(root)
-            continue
-        if known.message is None and root.message is None:
-            for child in list(root.children):
-                known.adopt(child)
-        elif known.message is None or (reply and not _subject_of(known)[1]):
-            known.adopt(root)
+    table = _subject_table(trees)
+    touched: set[int] = set()
+    kept: dict[int, int] = {}  # roots that stay, and what stands for them
+    children, is_dummy = trees.children, trees.is_dummy
+    for root in trees.roots:
+        subject = trees.subject(root)
+        known = table[subject] if subject else root
+        if root in kept:
+            continue  # below a dummy already
+        if known == root:
+            kept[root] = root
+        elif is_dummy(known) and is_dummy(root):
+            children[known] += children.pop(root)
+            touched.add(known)
+        elif is_dummy(known) or (trees.is_reply(root) and not trees.is_reply(known)):
+            children.setdefault(known, []).append(root)
+            touched.add(known)
         else:
             # Both are messages of equal standing: siblings below a dummy.
-            dummy = Node()
-            replaced[id(known)] = dummy
-            table[subject] = dummy
-            dummy.adopt(known)
-            dummy.adopt(root)
-            if known not in kept:
-                kept.append(known)
-    return [replaced.get(id(node), node) for node in kept]
+            table[subject] = kept[known] = trees.dummy([known, root])
+    for node in touched:
+        trees.sort_children(node)
+    trees.roots = list(kept.values())
 
 
-def _subject_of(node: Node) -> tuple[str, bool]:
-    while node.message is None and node.children:
-        node = node.children[0]
-    return (node.message.subject, node.message.is_reply) if node.message is not None else ("", False)
+def _subject_table(trees: _Trees) -> dict[str, int]:
+    """Of each base subject the root that others join: a dummy before a message, an original before a reply."""
+    table: dict[str, int] = {}
+    is_dummy = trees.is_dummy
+    for root in trees.roots:
+        subject = trees.subject(root)
+        if subject:
+            known = table.setdefault(subject, root)
+            if known != root and (
+                (is_dummy(root) and not is_dummy(known)) or (trees.is_reply(known) and not trees.is_reply(root))
+            ):
+                table[subject] = root
+    return table
 
 
-def _walk(root: Node) -> Iterable[Node]:
-    """The node and all below it, parents first."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack.extend(reversed(node.children))
-
-
-def write(roots: Sequence[Node]) -> bytes:
+def _write(roots: Sequence[int], children: dict[int, list[int]], numbers: Sequence[int]) -> bytes:
     """RFC 5256 §4 thread-data: (2)(3 6 (4 23)(44 7 96))."""
-    pieces: list[bytes] = []
+    texts = list(map(str, numbers))
+    pieces: list[str] = []
     for root in roots:
-        pieces.append(b"(")
-        stack: list[Node | bytes] = [b")", root]
+        if root not in children:
+            pieces.append(f"({texts[root]})")
+            continue
+        pieces.append("(")
+        stack: list[int | str] = [")", root]
         while stack:
             item = stack.pop()
-            if isinstance(item, bytes):
+            if isinstance(item, str):
                 pieces.append(item)
                 continue
-            if item.message is not None:
-                if pieces[-1] != b"(":
-                    pieces.append(b" ")
-                pieces.append(b"%d" % item.message.number)
-            if len(item.children) == 1:
-                stack.append(item.children[0])
+            is_message = item < len(texts)
+            if is_message:
+                if pieces[-1] != "(":
+                    pieces.append(" ")
+                pieces.append(texts[item])
+            below = children.get(item, ())
+            if len(below) == 1:
+                stack.append(below[0])
                 continue
-            if item.children and item.message is not None:
-                pieces.append(b" ")
-            for child in reversed(item.children):
-                stack += [b")", child, b"("]
-    return b"".join(pieces)
+            if below and is_message:
+                pieces.append(" ")
+            for child in reversed(below):
+                stack += (")", child, "(")
+    return "".join(pieces).encode()

@@ -1,8 +1,6 @@
 """SEARCH, SORT, THREAD and their UID forms (RFC 9051 §6.4.4, RFC 5256)."""
 
-from dataclasses import dataclass
-
-from mailsandbox.access.imap import results, sorting, threads
+from mailsandbox.access.imap import results, sorting
 from mailsandbox.access.imap.contexts import MAX_CONTEXTS, SearchContext
 from mailsandbox.access.imap.grammar.search import (
     Age,
@@ -16,25 +14,21 @@ from mailsandbox.access.imap.grammar.search import (
     Sort,
     Thread,
 )
+from mailsandbox.access.imap.kept import Threads, kept_of
 from mailsandbox.access.imap.responses import Result, bad, no, ok
 from mailsandbox.access.imap.results import Found
 from mailsandbox.access.imap.searching import Evaluation, uses, uses_numbers
 from mailsandbox.access.imap.session import Selected, Session
-from mailsandbox.message.base_subject import base_subject_and_kind
+from mailsandbox.access.imap.threads import Forest
+from mailsandbox.database.tx import Row
+from mailsandbox.message.base_subject import is_reply
 from mailsandbox.message.casemap import casemap
-from mailsandbox.store.model import MessageRow, Uid
+from mailsandbox.store.model import MessageRow
 
 _NEEDED = ((SinceModSeq, "CONDSTORE"), (Age, "WITHIN"), (ObjectId, "OBJECTID"), (SaveDateSupported, "SAVEDATE"))
 _ALL = Returns(frozenset({"ALL"}))
-_KEPT_THREADS = 100_000  # messages; the threads of a larger mailbox are not kept
-
-
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """The threads of a whole mailbox: `uids` are those of its messages then."""
-
-    uids: list[Uid]
-    text: bytes
+_BATCH = 2_000  # messages read at once
+_VANISHED: Row = ("", [], "", "", None, "", None)
 
 
 async def search(session: Session, command: Search) -> Result:
@@ -100,25 +94,28 @@ def _refused(session: Session, key: Key, returns: Returns | None) -> Result | No
 
 
 async def _matching(session: Session, selected: Selected, key: Key) -> list[MessageRow]:
-    view, rows = selected.view, selected.state.rows
-    numbers = view.numbers
-    candidates = [row for uid in numbers[: view.exists] if (row := rows.get(uid)) is not None]
+    view, state = selected.view, selected.state
+    if view.exists == len(state.uids) and view.numbers is state.uids:
+        candidates = list(state.rows.values())
+    else:
+        candidates = [row for row in map(state.rows.get, view.numbers[: view.exists]) if row is not None]
     return await Evaluation(session, selected).matching(key, candidates)
 
 
 def _found(
     session: Session, selected: Selected, rows: list[MessageRow], key: Key, *, uid: bool, sorted_: bool = False
 ) -> Found:
-    view = selected.view
-    numbers: list[int]
-    if uid:
-        numbers = [row.uid for row in rows]
-    elif len(rows) == view.exists and not sorted_:
-        numbers = list(range(1, view.exists + 1))
-    else:
-        number_of = view.sequence_number
-        numbers = [number_of(row.uid) for row in rows]
+    numbers = [row.uid for row in rows] if uid else _numbers(selected, rows)
     return Found(numbers, rows, uid, uses(key, SinceModSeq), sorted_)
+
+
+def _numbers(selected: Selected, rows: list[MessageRow]) -> list[int]:
+    """Sequence numbers, in the order of the rows."""
+    view = selected.view
+    if len(rows) * 8 < view.exists:
+        return [view.sequence_number(row.uid) for row in rows]
+    places = dict(zip(view.numbers, range(1, view.exists + 1), strict=False))  # newer ones have no number yet
+    return [places[row.uid] for row in rows]
 
 
 async def sort(session: Session, command: Sort) -> Result:
@@ -132,7 +129,7 @@ async def sort(session: Session, command: Sort) -> Result:
     if any(name.startswith("DISPLAY") for name, _ in command.criteria) and "SORT=DISPLAY" not in session.on:
         return bad("Unknown sort key")
     rows = await _matching(session, selected, command.key)
-    ordered = await sorting.sort_rows(session, rows, command.criteria)
+    ordered = await sorting.sort_rows(session, selected.state, rows, command.criteria)
     found = _found(session, selected, ordered, command.key, uid=command.uid, sorted_=True)
     if command.returns is None:
         session.say(results.plain(found))
@@ -155,54 +152,38 @@ async def thread(session: Session, command: Thread) -> Result:
     if refused is not None:
         return refused
     rows = await _matching(session, selected, command.key)
-    # Contents never change: the same messages have the same threads. Those of a part are worked out each time.
-    name = f"THREAD={command.algorithm} {'UID' if command.uid else 'numbers'}"
+    kept = await kept_of(session, selected.state)
+    # The same messages have the same threads: those of a whole mailbox are kept.
+    name = f"{command.algorithm} {'UID' if command.uid else 'numbers'}"
     uids = [row.uid for row in rows]
-    whole = len(rows) == selected.view.exists <= _KEPT_THREADS
-    known = selected.state.derived.get(name) if whole else None
-    if isinstance(known, Threads) and known.uids == uids:
+    whole = len(rows) == selected.view.exists
+    known = kept.threads.get(name) if whole else None
+    if known is not None and known.uids == uids:
         text = known.text
     else:
-        messages = await _threadable(session, selected, rows, uid=command.uid)
-        text = _threads(command.algorithm, messages)
-        if whole and len(messages) == len(rows):
-            selected.state.derived[name] = Threads(uids, text)
+        await _plant(session, kept.forest, rows)
+        numbers = uids if command.uid else _numbers(selected, rows)
+        text = kept.forest.thread(command.algorithm, uids, numbers)
+        if whole:
+            kept.threads[name] = Threads(uids, text)
     session.say(b"THREAD " + text if text else b"THREAD")
     return ok("Thread completed")
 
 
-def _threads(algorithm: str, messages: list[threads.Threadable]) -> bytes:
-    match algorithm:
-        case "ORDEREDSUBJECT":
-            roots = threads.ordered_subject(messages)
-        case "REFERENCES":
-            roots = threads.references(messages)
-        case _:
-            roots = threads.refs(messages)
-    return threads.write(roots)
-
-
-async def _threadable(
-    session: Session, selected: Selected, rows: list[MessageRow], *, uid: bool
-) -> list[threads.Threadable]:
-    columns = ("message_id", "references", "in_reply_to", "subject", "date")
-    messages = []
-    for start in range(0, len(rows), 2_000):
-        batch = rows[start : start + 2_000]
+async def _plant(session: Session, forest: Forest, rows: list[MessageRow]) -> None:
+    """See to it that all these messages are in the forest; one that vanished meanwhile is a thread of its own."""
+    missing = [row for row in rows if row.uid not in forest.entries]
+    columns = ("message_id", "references", "in_reply_to", "subject", "subject_key", "base_subject", "date")
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
         for row, values in zip(batch, await session.context.store.rendered(batch, columns), strict=True):
-            if values is None:
-                continue
-            message_id, references, in_reply_to, subject, date = values
-            base, is_reply = base_subject_and_kind(subject or "")
-            messages.append(
-                threads.Threadable(
-                    row.uid if uid else selected.view.sequence_number(row.uid),
-                    message_id,
-                    # RFC 5256 §3: In-Reply-To stands in where there are no References.
-                    references or ([in_reply_to] if in_reply_to else []),
-                    casemap(base),
-                    is_reply,
-                    row.internal_date if date is None else date,
-                )
+            message_id, references, in_reply_to, subject, folded, base, date = values or _VANISHED
+            forest.add(
+                row.uid,
+                message_id,
+                # RFC 5256 §3: In-Reply-To stands in where there are no References.
+                references or ([in_reply_to] if in_reply_to else []),
+                subject=casemap(base) if base != subject else subject if folded is None else folded,
+                is_reply=is_reply(subject, base),
+                date=row.internal_date if date is None else date,
             )
-    return messages

@@ -9,7 +9,7 @@ from mailsandbox.access.imap.responses import Result, bad, ok
 from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.access.imap.sets import write_numbers
 from mailsandbox.access.imap.view import View
-from mailsandbox.store.model import ModSeq
+from mailsandbox.store.model import ModSeq, distinct
 
 
 async def select(session: Session, command: Select) -> Result:
@@ -62,14 +62,13 @@ async def _describe(session: Session, selected: Selected) -> None:
 
 def _look_over(selected: Selected) -> int:
     """Note the keywords in use; the number of the first message that is not seen, 0 for none."""
-    rows = selected.state.rows
-    used = selected.known_flags = {id(row.flags): row.flags for row in rows.values()}
-    selected.keywords = {name for flags in used.values() for name in flags.names if not name.startswith("\\")}
-    unseen = {key for key, flags in used.items() if "\\Seen" not in flags.names}
-    first = 0
-    if unseen:
-        first = next((number for number, uid in enumerate(selected.state.uids, 1) if id(rows[uid].flags) in unseen), 0)
-    return first
+    flags = [row.flags for row in selected.state.rows.values()]
+    used = selected.known_flags = distinct(flags)
+    selected.keywords = {name for each in used.values() for name in each.names if not name.startswith("\\")}
+    unseen = {key for key, each in used.items() if "\\Seen" not in each.names}
+    if not unseen:
+        return 0
+    return next(number for number, each in enumerate(flags, 1) if id(each) in unseen)
 
 
 async def _resynchronise(session: Session, selected: Selected, resync: Resync) -> None:
