@@ -6,6 +6,7 @@ The one exception is the address of a sender whose local part is not ASCII: no 7
 Does not decide who is to be told what: that is the queue's.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,12 +24,17 @@ from mailsandbox.smtp.xtext import decode_utf8_address, decode_xtext, encode_utf
 FULL_BELOW: Final = (
     50_000  # octets; without RET a larger original comes back as its header (Postfix: bounce_size_limit)
 )
+MAX_RETURNED: Final = 10 << 20  # octets; what is larger as returned comes back as its header, whatever RET says: a
+# notification that no server on its way takes tells nobody. Servers take 25 MB as a rule, and 8-bit grows by a third.
+MAX_HEADER: Final = 100_000  # octets of it that are returned
 MAX_LINE: Final = 998  # octets without CRLF, RFC 5322 §2.1.1
 FOLD: Final = 76  # where our own fields are folded
 
 _NOT_LINES: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")
 _LONG_LINE: Final = re.compile(rb"[^\r\n]{999}")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+# RFC 5322 §2.2: fields and their continuations; the first line that is neither ends the header.
+_HEADER: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:[^\n]*(?:\n|\Z)(?:[ \t][^\n]*(?:\n|\Z))*)*")
 _MESSAGE_ID: Final = re.compile(rb"(?im)^message-id:[ \t]*((?:[^\r\n]|\r?\n[ \t])*)")
 
 
@@ -153,7 +159,7 @@ def _recipient_fields(report: RecipientReport) -> list[str]:
     fields.append(_field("Action", report.action))
     fields.append(_field("Status", report.status))
     if report.remote:
-        fields.append(_field("Remote-MTA", f"dns; {report.remote}"))
+        fields.append(_field("Remote-MTA", f"dns; {_host(report.remote)}"))
     # RFC 3464 §2.3.6: of type smtp only where an SMTP server said it; what we found out ourselves is of our own type.
     kind = "smtp" if report.remote else "X-Mailsandbox"
     fields.append(_field("Diagnostic-Code", f"{kind}; {report.reply}"))
@@ -163,9 +169,20 @@ def _recipient_fields(report: RecipientReport) -> list[str]:
     return fields
 
 
+def _host(name: str) -> str:
+    """RFC 3464 §2.1.2: a server's name, or its address as a literal."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name
+    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
+
+
 def _typed_address(address: str) -> str:
     # RFC 6533 §3: in a 7-bit report a non-ASCII address has the type utf-8 and is written in its ASCII form.
-    return f"rfc822; {address}" if address.isascii() else f"utf-8; {encode_utf8_address(address)}"
+    # One whose domain alone is not ASCII has another form, which every reader of reports knows (RFC 5891 §4).
+    ascii_form = address if address.isascii() else ascii_address(address)
+    return f"utf-8; {encode_utf8_address(address)}" if ascii_form is None else f"rfc822; {ascii_form}"
 
 
 def _original_recipient(orcpt: str) -> str:
@@ -231,8 +248,11 @@ def _returned_part(
     # RFC 3461 §4.3: RET is about failures; other notifications return the header.
     failed = any(report.action is Action.FAILED for report in reports)
     ret = original.envelope.ret
-    if failed and (ret == "FULL" or (not ret and len(original.octets) < full_below)):
-        return _returned_message(original, boundary, to_seven_bit)
+    limit = MAX_RETURNED if ret == "FULL" else -1 if ret else full_below - 1
+    if failed and len(original.octets) <= limit:
+        returned = _returned_message(original, boundary, to_seven_bit)
+        if sum(map(len, returned)) <= MAX_RETURNED:
+            return returned
     return _returned_header(original, boundary)
 
 
@@ -251,8 +271,8 @@ def _returned_message(original: Original, boundary: str, to_seven_bit: ToSevenBi
 
 
 def _returned_header(original: Original, boundary: str) -> list[bytes]:
-    end = original.octets.find(b"\r\n\r\n")
-    octets = original.octets if end < 0 else original.octets[: end + 2]
+    found = _HEADER.match(original.octets, 0, MAX_HEADER)
+    octets = found[0] if found else b""
     if _seven_bit(octets):
         # RFC 6522 §4
         return [_part_header(boundary, "text/rfc822-headers", "Header of the message", b"7bit"), octets]
@@ -269,7 +289,7 @@ def _seven_bit(octets: bytes) -> bool:
 
 def _message_id(octets: bytes) -> str:
     """The original's Message-ID where it is fit to be repeated."""
-    end = octets.find(b"\r\n\r\n")
-    match = _MESSAGE_ID.search(octets, 0, end + 2 if end >= 0 else min(len(octets), 100_000))
+    header = _HEADER.match(octets, 0, MAX_HEADER)
+    match = _MESSAGE_ID.search(header[0]) if header else None
     value = match[1].strip().decode("ascii", "replace") if match else ""
     return value if re.fullmatch(r"<[!-;=?-~]{1,900}>", value) else ""

@@ -9,6 +9,8 @@ from mailsandbox.message.trace import format_date
 
 _WIDTH: Final = 74  # columns; mail programs show up to 78 without breaking
 
+MAX_TOLD: Final = 100  # recipients named to people; the second part names everybody
+
 _SUBJECTS: Final = {
     Action.FAILED: "Your message could not be delivered",
     Action.DELAYED: "Your message is delayed",
@@ -43,7 +45,9 @@ def explanation(reports: Sequence[RecipientReport], *, hostname: str, queue_id: 
         told = [report for report in reports if report.action is action]
         if told:
             paragraphs.append(_fill(f"Your message of {arrived} {_OPENINGS[action]}"))
-            paragraphs.extend(_about(report) for report in told)
+            paragraphs.extend(_about(report) for report in told[:MAX_TOLD])
+            if len(told) > MAX_TOLD:
+                paragraphs.append(f"and {len(told) - MAX_TOLD} more, whom the report below has all.")
     return "\r\n\r\n".join(paragraphs).replace("\n", "\r\n").replace("\r\r\n", "\r\n") + "\r\n"
 
 

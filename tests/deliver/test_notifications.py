@@ -178,6 +178,76 @@ def test_flufl_bounce_recognises_it(action, permanent, temporary):
     assert scan_message(message) == permanent
 
 
+@pytest.mark.rfc(6522, "4")
+@pytest.mark.parametrize(
+    ("octets", "header"),
+    [
+        (b"A: 1\r\n folded\r\n\r\nbody: x\r\n\r\nmore", b"A: 1\r\n folded\r\n"),
+        (b"A: 1\r\nno field\r\nbody: x\r\n\r\nmore", b"A: 1\r\n"),
+        (b"\r\nSecret: x\r\n\r\nmore", b""),
+        (b"only a body\r\n\r\nmore", b""),
+        (b"A: 1\r\nB: 2", b"A: 1\r\nB: 2"),
+        (b"A: 1\n\nSecret: x\r\n\r\n", b"A: 1\n"),
+        (b"", b""),
+    ],
+)
+def test_the_header_comes_back_and_nothing_of_the_body(octets, header):
+    _, notification = composed(octets=octets, ret="HDRS")
+    returned = email.message_from_bytes(notification).get_payload(2)
+    assert returned.get_content_type() == "text/rfc822-headers"
+    assert returned.get_payload(decode=True).rstrip(b"\r\n") == header.rstrip(b"\r\n")
+    assert_seven_bit(notification)
+
+
+@pytest.mark.rfc(3461, "4.3")
+@pytest.mark.parametrize("octets", [b"A: 1\r\n\r\n" + b"x" * 78 * 140_000, b"A: 1\r\n\r\n" + b"\xff" * 8_000_000])
+def test_a_message_too_large_to_be_returned_comes_back_as_its_header_whatever_ret_says(octets):
+    _, notification = composed(octets=octets, ret="FULL")
+    assert len(notification) < 5_000
+    assert b"\r\nA: 1\r\n" in notification
+
+
+def test_a_header_without_end_is_cut():
+    _, notification = composed(octets=b"A: 1\r\n" * 1_000_000, ret="HDRS")
+    assert len(notification) < 110_000
+    assert_seven_bit(notification)
+
+
+def test_five_thousand_recipients_fit_into_one_notification_with_a_text_that_can_be_read():
+    reports = [told(f"recipient-{number}@beta.test", answer=reply(550, "5.1.1", "x" * 300)) for number in range(5_000)]
+    _, notification = composed(*reports)
+    assert len(notification) < 5_000_000
+    groups = status_of(notification)
+    assert len(groups) == 5_001
+    text = email.message_from_bytes(notification).get_payload(0).get_payload()
+    assert text.count("<recipient-") == 100
+    assert "and 4900 more" in text
+
+
+@pytest.mark.rfc(6533, "3")
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("b@b\u00fccher.test", "rfc822; b@xn--bcher-kva.test"),
+        ("zo\u00eb@beta.test", "utf-8; zo\\x{EB}@beta.test"),
+        ('"a b"@beta.test', 'rfc822; "a b"@beta.test'),
+    ],
+)
+def test_the_final_recipient_is_ascii_where_it_can_be_and_utf_8_in_ascii_otherwise(address, shown):
+    _, notification = composed(told(address))
+    assert status_of(notification)[1]["Final-Recipient"] == shown
+
+
+@pytest.mark.rfc(3464, "2.3.5")
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [("mx.beta.test", "mx.beta.test"), ("127.0.0.1", "[127.0.0.1]"), ("::1", "[IPv6:::1]"), ("[::1]", "[IPv6:::1]")],
+)
+def test_a_server_without_name_is_told_by_an_address_literal(remote, shown):
+    _, notification = composed(told(remote=remote))
+    assert status_of(notification)[1]["Remote-MTA"] == f"dns; {shown}"
+
+
 TEXT = st.text(max_size=60)
 
 
