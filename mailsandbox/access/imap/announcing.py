@@ -128,8 +128,9 @@ def flag_lines(session: "Session", selected: "Selected", rows: Sequence[tuple[in
         if session.uid_only:
             # RFC 9586 §3.3: UIDFETCH takes the place of FETCH.
             lines.append(b"* %d UIDFETCH (FLAGS (%b)%b)\r\n" % (row.uid, flags, mod_seq))
-        elif session.qresync or session.rev2:
-            # RFC 7162 §3.2.4: UID must be in it after ENABLE QRESYNC; RFC 9051 §7.5.2 recommends it.
+        elif session.qresync or session.rev2 or session.notifications is not None:
+            # RFC 7162 §3.2.4: UID must be in it after ENABLE QRESYNC, RFC 5465 §5.1: after NOTIFY; RFC 9051 §7.5.2
+            # recommends it.
             lines.append(b"* %d FETCH (UID %d FLAGS (%b)%b)\r\n" % (number, row.uid, flags, mod_seq))
         else:
             lines.append(b"* %d FETCH (FLAGS (%b)%b)\r\n" % (number, flags, mod_seq))

@@ -7,7 +7,9 @@ EXPUNGE, in the numbers that still hold; all else after the numbers have moved.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from mailsandbox.access.imap.grammar.fetch import Attribute
 from mailsandbox.access.imap.grammar.search import Key
+from mailsandbox.access.imap.handlers.fetched import show
 from mailsandbox.access.imap.responses import quote
 from mailsandbox.access.imap.searching import Evaluation
 from mailsandbox.access.imap.sets import write_numbers
@@ -24,13 +26,16 @@ MAX_CONTEXTS: Final = 16  # of one mailbox; RFC 5267 §4.3.2 lets the server ref
 class SearchContext:
     """One search that stays; `tag` is the command's own, by which the client knows it."""
 
-    __slots__ = ("_touched", "key", "members", "tag", "uid")
+    __slots__ = ("_touched", "attributes", "key", "members", "tag", "uid")
 
-    def __init__(self, tag: bytes, key: Key, *, uid: bool, members: Sequence[Uid]) -> None:
+    def __init__(
+        self, tag: bytes, key: Key, *, uid: bool, members: Sequence[Uid], attributes: tuple[Attribute, ...] = ()
+    ) -> None:
         self.tag = tag
         self.key = key
         self.uid = uid
         self.members = set(members)
+        self.attributes = attributes
         self._touched: set[Uid] = set()
 
     def note(self, rows: Sequence[LogRow]) -> None:
@@ -64,6 +69,9 @@ class SearchContext:
             self._tell(session, view, b"REMOVEFROM", removed)
         if added:
             self._tell(session, view, b"ADDTO", added)
+            if self.attributes:  # RFC 5465 §7
+                numbers = [view.sequence_number(uid) for uid in added]
+                await show(session, selected, self.attributes, numbers, [rows[uid] for uid in added], uid=True)
 
     def _tell(self, session: "Session", view: View, word: bytes, uids: Sequence[Uid]) -> None:
         numbers = uids if self.uid else [view.sequence_number(uid) for uid in uids]

@@ -43,7 +43,7 @@ class Notifications:
         self.groups = [group for group in groups if not group.scope.startswith("SELECTED")]
         self._subscribed = set(subscribed)
         self._statuses: dict[str, None] = {}  # mailboxes whose STATUS is to be told, in order
-        self._lists: dict[str, bytes] = {}  # LIST lines to be told, the latest for each name
+        self._lists: dict[str, tuple[bytes, str]] = {}  # attributes and old name to be told, the latest for each name
         self._metadata: dict[tuple[str, str], None] = {}
         self._new: list[Uid] = []  # of the selected mailbox: to be fetched
 
@@ -78,14 +78,20 @@ class Notifications:
                     self._statuses[row.mailbox] = None
                 continue
             if row.type is ChangeType.METADATA_CHANGE:
-                wanted = "MailboxMetadataChange" if row.mailbox else "ServerMetadataChange"
-                if wanted in self.events_of(row.mailbox) or any(wanted in group.events for group in self.groups):
+                if self._wants_metadata(row.mailbox):
                     self._metadata[row.mailbox, row.other_name] = None
                 continue
             event = _MAILBOX_EVENTS.get(row.type)
+            wanted = self.events_of(row.mailbox) | self.events_of(row.other_name)
             self._keep_subscriptions(row)
-            if event is not None and event in self.events_of(row.mailbox) | self.events_of(row.other_name):
+            # What was subscribed until now is told that it no longer is, and the reverse.
+            if event is not None and event in wanted | self.events_of(row.mailbox):
                 self._note_list(row)
+
+    def _wants_metadata(self, mailbox: str) -> bool:
+        if mailbox:
+            return "MailboxMetadataChange" in self.events_of(mailbox)
+        return any("ServerMetadataChange" in group.events for group in self.groups)  # RFC 5465 §5.7: of no mailbox
 
     def _keep_subscriptions(self, row: LogRow) -> None:
         if row.type is ChangeType.MAILBOX_SUBSCRIBE:
@@ -95,26 +101,29 @@ class Notifications:
 
     def _note_list(self, row: LogRow) -> None:
         """RFC 5465 §5.4, §5.5: LIST, with OLDNAME for a rename."""
-        words, extra = b"", b""
+        words, old_name = b"", ""
         match row.type:
             case ChangeType.MAILBOX_DELETE:
                 words = b"\\NonExistent"
                 self._statuses.pop(row.mailbox, None)
             case ChangeType.MAILBOX_RENAME:
-                extra = b' ("OLDNAME" (%b))' % string(encode_name(row.other_name, utf8=False))
+                old_name = row.other_name
             case ChangeType.MAILBOX_SUBSCRIBE:
                 words = b"\\Subscribed"
             case _:
                 pass
         if row.type is ChangeType.MAILBOX_CREATE and row.mailbox in self._subscribed:
             words = b"\\Subscribed"
-        self._lists[row.mailbox] = b'(%b) "/" %%b%b' % (words, extra.replace(b"%", b"%%"))
+        self._lists[row.mailbox] = words, old_name
 
     # -- telling
 
     def push(self, session: "Session") -> None:
         """No command runs: the selected mailbox at once, what must be read from the store by the worker."""
-        if self.selected_group is not None and self.selected_group.events:
+        if self.selected_group is None:
+            if session.idling:  # nothing was said about the selected mailbox: IDLE tells of it as ever
+                self._announce(session, expunge=True)
+        elif self.selected_group.events:
             self._announce(session, expunge=self.selected_group.scope == "SELECTED" or session.idling)
         if self._new or self._statuses or self._lists or self._metadata or self._contexts_wait(session):
             session.input.poke()
@@ -138,8 +147,11 @@ class Notifications:
 
     async def _tell_rest(self, session: "Session") -> None:
         lists, self._lists = self._lists, {}
-        for name, line in lists.items():
-            session.say(b"LIST " + line % session.name(name))
+        for name, (words, old_name) in lists.items():
+            extra = b""
+            if old_name:
+                extra = b' ("OLDNAME" (%b))' % string(encode_name(old_name, utf8=session.utf8), utf8=session.utf8)
+            session.say(b'LIST (%b) "/" %b%b' % (words, session.name(name), extra))
         metadata, self._metadata = self._metadata, {}
         for mailbox, entry in metadata:
             # RFC 5464 §4.4.2: an unsolicited METADATA has entry names only.
@@ -169,7 +181,9 @@ class Notifications:
             words.append(b"UIDNEXT %d" % found.uid_next)
         if events & {"MessageNew", "FlagChange"}:
             words.append(b"UIDVALIDITY %d" % found.uid_validity)
-        if "FlagChange" in events and "CONDSTORE" in session.on:
+        if "FlagChange" in events:
+            words.append(b"UNSEEN %d" % found.unseen)
+        if ("FlagChange" in events and "CONDSTORE" in session.on) or session.condstore:
             words.append(b"HIGHESTMODSEQ %d" % found.highest_mod_seq)
         if words:
             session.say(b"STATUS %b (%b)" % (session.name(name), b" ".join(words)))

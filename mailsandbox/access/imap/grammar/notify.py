@@ -22,6 +22,7 @@ EVENTS: Final = {
     )
 }
 MESSAGE_EVENTS: Final = frozenset({"MessageNew", "MessageExpunge", "FlagChange", "AnnotationChange"})
+_BOTH: Final = frozenset({"MessageNew", "MessageExpunge"})
 MAILBOX_EVENTS: Final = frozenset(EVENTS.values()) - MESSAGE_EVENTS
 SCOPES: Final = frozenset({"SELECTED", "SELECTED-DELAYED", "INBOXES", "PERSONAL", "SUBSCRIBED", "SUBTREE", "MAILBOXES"})
 
@@ -81,7 +82,7 @@ def _group(scanner: Scanner) -> EventGroup:
     elif scanner.word("NONE") != "NONE":
         raise GrammarError("Expected a list of events or NONE")
     scanner.expect(b")")
-    _check(scope, events)
+    _check(scope, events, fetched)
     return EventGroup(scope, mailboxes, events, fetched)
 
 
@@ -101,7 +102,12 @@ def _events(scanner: Scanner) -> tuple[frozenset[str], tuple[Attribute, ...]]:
     return frozenset(scanner.group(event)), fetched
 
 
-def _check(scope: str, events: frozenset[str]) -> None:
-    # gap: RFC 5465 §5: FlagChange without MessageNew and MessageExpunge is taken, as Dovecot takes it.
+def _check(scope: str, events: frozenset[str], fetched: tuple[Attribute, ...]) -> None:
+    # RFC 5465 §5: MessageNew and MessageExpunge go together, and what changes about messages needs both.
+    asked = events & MESSAGE_EVENTS
+    if asked and not asked >= _BOTH:
+        raise GrammarError("MessageNew and MessageExpunge must be asked for together, and with FlagChange")
+    if fetched and not scope.startswith("SELECTED"):
+        raise GrammarError("FETCH attributes only with SELECTED")  # RFC 5465 §8
     if scope.startswith("SELECTED") and events & MAILBOX_EVENTS:
         raise GrammarError("Mailbox events make no sense with SELECTED")  # RFC 5465 §6.1

@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from mailsandbox.access.imap.dates import parse_date
-from mailsandbox.access.imap.grammar.fetch import PartialRange, partial_range
+from mailsandbox.access.imap.grammar.fetch import Attribute, PartialRange, attributes, partial_range
 from mailsandbox.access.imap.grammar.scanner import ATOM, Scanner
 from mailsandbox.access.imap.responses import GrammarError
 from mailsandbox.access.imap.sets import SequenceSet
@@ -41,7 +41,9 @@ THREADS: Final = frozenset({"ORDEREDSUBJECT", "REFERENCES", "REFS"})
 
 
 class BadCharset(GrammarError):
-    """RFC 9051 §6.4.4: the charset is not known; NO [BADCHARSET], not BAD."""
+    """RFC 9051 §6.4.4: the charset is not known; NO [BADCHARSET], not BAD. `saving`: the result was to be "$"."""
+
+    saving: bool = False
 
 
 class All(Struct, frozen=True): ...
@@ -143,6 +145,7 @@ class Returns(Struct, frozen=True):
 
     options: frozenset[str]
     partial: PartialRange | None = None
+    fetched: tuple[Attribute, ...] = ()  # RFC 5465 §7: of messages that come into an UPDATE's result
 
     @property
     def only_save(self) -> bool:
@@ -191,7 +194,11 @@ def search(scanner: Scanner, *, uid: bool = False) -> Search:
         scanner.pos += 8
         if scanner.utf8:
             raise GrammarError("CHARSET is not allowed after ENABLE UTF8=ACCEPT")  # RFC 6855 §3
-        charset = _charset(scanner)
+        try:
+            charset = _charset(scanner)
+        except BadCharset as error:
+            error.saving = returns is not None and "SAVE" in returns.options
+            raise
         scanner.space()
     return Search(uid, _Keys(scanner, charset).program(), returns)
 
@@ -279,15 +286,19 @@ def _returns(scanner: Scanner) -> Returns | None:
         return None
     scanner.pos += 7
     partial: PartialRange | None = None
+    fetched: tuple[Attribute, ...] = ()
 
     def option() -> str:
-        nonlocal partial
+        nonlocal partial, fetched
         name = scanner.word("a result option")
         if name == "PARTIAL":
             if partial is not None:
                 raise GrammarError("PARTIAL twice")  # RFC 5267 §4.4
             scanner.space()
             partial = partial_range(scanner)
+        elif name == "UPDATE" and scanner.text.startswith(b" (", scanner.pos):
+            scanner.space()
+            fetched = attributes(scanner, macros=False)
         elif name not in RESULTS:
             raise GrammarError(f"Unknown result option {name}")
         return name
@@ -296,7 +307,7 @@ def _returns(scanner: Scanner) -> Returns | None:
     if partial is not None and "ALL" in options:
         raise GrammarError("PARTIAL and ALL together")  # RFC 9394 §3.1
     scanner.space()
-    return Returns(options, partial)
+    return Returns(options, partial, fetched)
 
 
 class _Keys:

@@ -57,7 +57,11 @@ async def search(session: Session, command: Search) -> Result:
         code = _keep(session, selected, command)
         if not code:
             selected.contexts[session.tag] = SearchContext(
-                session.tag, command.key, uid=command.uid, members=[row.uid for row in rows]
+                session.tag,
+                command.key,
+                uid=command.uid,
+                members=[row.uid for row in rows],
+                attributes=returns.fetched,
             )
     if not returns.only_save:
         session.say(results.extended(found, returns, session.tag))
@@ -82,6 +86,8 @@ def _refused(session: Session, key: Key, returns: Returns | None) -> Result | No
     if uses(key, SinceModSeq):
         session.use_condstore()
     if returns is not None:
+        if returns.fetched and "NOTIFY" not in session.on:
+            return bad("UPDATE with FETCH attributes is not offered")  # RFC 5465 §7
         wanted = {"SAVE": "SEARCHRES", "UPDATE": "CONTEXT=SEARCH", "CONTEXT": "CONTEXT=SEARCH"}
         for option, capability in wanted.items():
             if option in returns.options and capability not in session.on:
