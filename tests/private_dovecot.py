@@ -52,6 +52,9 @@ userdb {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service imap-login {{
   chroot =
@@ -150,12 +153,17 @@ def _listening(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def dovecot() -> Iterator[Dovecot]:
-    """The module's server. Missing, it fails the test when CI=true and skips it by name otherwise."""
+def required() -> None:
+    """Missing, it fails the test when CI=true and skips it by name otherwise."""
     if not installed():
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             pytest.fail("dovecot is not installed; scripts/clients should have installed it")
         pytest.skip("dovecot is not installed")
+
+
+@pytest.fixture(scope="module")
+def dovecot() -> Iterator[Dovecot]:
+    """The module's server."""
+    required()
     with private_dovecot() as running:
         yield running

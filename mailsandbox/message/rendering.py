@@ -20,7 +20,7 @@ from mailsandbox.message.imap_structure import holds_message, structure
 from mailsandbox.message.mime_values import parse_disposition
 from mailsandbox.message.parameters import join_parameters, raw_parameters
 from mailsandbox.message.plain_text import html_text, preview
-from mailsandbox.message.spans import Part, scan, unfold
+from mailsandbox.message.spans import Field, Part, scan, unfold
 from mailsandbox.message.transfer import decode_transfer
 from mailsandbox.message.words import decode_header_text
 
@@ -122,7 +122,7 @@ def _header_texts(octets: bytes, root: Part) -> tuple[dict[str, str], str]:
     searched: list[str] = []
     room = MAX_SEARCH_HEADER
     for field in root.fields:
-        value, key = unfold(octets, field), field.key
+        value, key = _one_line(octets, field), field.key
         text = decode_unlabelled(value) if b"=?" not in value else decode_header_text(value)
         if key in _LISTED:
             values[key] = f"{values[key]}, {text}" if key in _JOINED and key in values else text
@@ -132,6 +132,15 @@ def _header_texts(octets: bytes, root: Part) -> tuple[dict[str, str], str]:
     return values, "".join(searched)
 
 
+def _one_line(octets: bytes, field: Field) -> bytes:
+    """Unfolded for people, who see one space where a line was folded, and search for what they see."""
+    value = octets[field.value_start : field.end]
+    if b"\n" in value:
+        value = _FOLD.sub(b" ", value)
+    return value.strip(b" \t\r\n")
+
+
+_FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
 _JOINED: Final = frozenset({"from", "to", "cc"})
 _LISTED: Final = _JOINED | {"subject", "date", "message-id", "in-reply-to", "references"}
 

@@ -112,22 +112,28 @@ class Mailboxes:
         return Mailbox(made.key, account, name, uid_validity)
 
     def rename(self, unit: Unit, account: Account, old: str, new: str) -> None:
-        """Rename a mailbox and all below it; of INBOX, move its messages to a new mailbox (RFC 9051 §6.3.6)."""
-        new = mailbox_name(new)
-        mailbox = unit.mailbox(account, old)
+        """Rename a mailbox and all below it; of INBOX, move its messages to a new mailbox (RFC 9051 §6.3.6).
+
+        A name that is no mailbox, and only stands above some in lists, can be renamed with these.
+        """
+        new, old = mailbox_name(new), mailbox_name(old)
+        mailbox = unit.find_mailbox(account, old)
         if unit.find_mailbox(account, new) is not None:
             raise MailboxExists(f"{account.address} has a mailbox {new} already")
-        if mailbox.name == INBOX:
+        if mailbox is not None and old == INBOX:
             self._hand_over_inbox(unit, mailbox, new)
             return
-        if is_below(new, mailbox.name):
-            raise BadMailboxName(f"{mailbox.name} cannot become part of itself")
-        self._rename_one(unit, mailbox, new)
-        prefix = mailbox.name + SEPARATOR
+        if is_below(new, old):
+            raise BadMailboxName(f"{old} cannot become part of itself")
+        prefix = old + SEPARATOR
         rows = unit.tx.execute(
             "SELECT id, name, uid_validity FROM mailboxes WHERE account_id = ? AND substr(name, 1, ?) = ?",
             (account.key, len(prefix), prefix),
         ).fetchall()
+        if mailbox is not None:
+            self._rename_one(unit, mailbox, new)
+        elif not rows:
+            raise NoSuchMailbox(f"{account.address} has no mailbox {old}")
         for key, name, uid_validity in rows:
             below = Mailbox(key, account, name, uid_validity)
             target = new + SEPARATOR + name.removeprefix(prefix)

@@ -21,7 +21,7 @@ _FIELDS: Final = {
     "to": "coalesce(c.to_key, c.to_list)",
     "cc": "coalesce(c.cc_key, c.cc_list)",
 }
-_FOLD: Final = re.compile(r"\r\n(?=[ \t])")
+_FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")
 _TEXTS: Final = {"header": ("t.header",), "body": ("t.body",), "text": ("t.header", "t.body")}
 
 
@@ -86,6 +86,8 @@ def _traces_with(tx: Tx, mailbox_key: int, wanted: str) -> Iterator[tuple[Uid, s
     text = "CAST(octets AS TEXT)" if tx.dialect == "sqlite" else "encode(octets, 'escape')"
     sql, parameters = "SELECT uid, octets FROM traces WHERE mailbox_id = ?", [mailbox_key, wanted]
     if wanted.isascii() and wanted.isprintable() and "\\" not in wanted:
+        # A space may be a fold in the octets: the database looks for the longest word.
+        parameters[1] = max(wanted.split(" "), key=len)
         rows = tx.execute(f"{sql} AND {contains(tx, f'lower({text})')}", parameters)
     else:
         rows = tx.execute(sql, parameters[:1])
@@ -96,7 +98,7 @@ def _traces_with(tx: Tx, mailbox_key: int, wanted: str) -> Iterator[tuple[Uid, s
 
 
 def unfolded(trace: bytes) -> str:
-    """Trace fields as text, one to a line (RFC 5322 §2.2.3)."""
+    """Trace fields as text, one to a line (RFC 5322 §2.2.3), with one space for a fold as in `search_header`."""
     return _FOLD.sub(" ", trace.decode("utf-8", "replace")).replace("\r\n", "\n")
 
 

@@ -142,6 +142,8 @@ async def _perform(session: Session, command: Command, octets: CommandOctets, at
         if scanner.eight_bit and not session.utf8:
             session.report("eight-bit-name", command.name)
     except BadCharset as error:
+        if error.saving and session.selected is not None:
+            session.selected.saved = []  # RFC 5182 §2.1: after NO "$" is empty
         # RFC 9051 §7.1 BADCHARSET
         return no(str(error), "BADCHARSET (US-ASCII UTF-8 ISO-8859-1)")
     except GrammarError as error:
@@ -279,7 +281,7 @@ async def _target_refused(session: Session, asked: LiteralAsked) -> Result | Non
         return bad(f"Error in APPEND: {error}")
     try:
         await session.context.store.status(session.account, mailbox)
-    except (NoSuchMailbox, BadMailboxName):
+    except NoSuchMailbox:
         return no("Mailbox does not exist", "TRYCREATE")  # RFC 9051 §6.3.12
     except StoreError as error:
         return refusal(error)

@@ -27,15 +27,12 @@ from mailsandbox.access.imap.grammar.search import (
     Text,
 )
 from mailsandbox.access.imap.sets import Range
-from mailsandbox.message.casemap import casemap
-from mailsandbox.message.charset import decode_text
 from mailsandbox.store.model import MessageRow, Uid, distinct
 
 if TYPE_CHECKING:
     from mailsandbox.access.imap.session import Selected, Session
 
 _DAY: Final = 86_400.0
-_TRACE_FIELDS: Final = frozenset({"return-path", "received", "delivered-to"})  # put before the content at delivery
 _Scope = Literal["header", "body", "text", "subject", "from", "to", "cc"]
 _SCOPES: Final[dict[str, _Scope]] = {
     "body": "body", "text": "text", "subject": "subject", "from": "from", "to": "to", "cc": "cc",
@@ -157,29 +154,13 @@ class Evaluation:
 
     async def _search_text(self, key: Text) -> set[Uid]:
         store, state = self.session.context.store, self.selected.state
-        if key.scope in _SCOPES:
+        # RFC 9051 §6.4.4: an empty string finds every message that has the field; the same of SUBJECT, FROM, ...
+        if key.scope in _SCOPES and (key.needle or key.scope in ("body", "text")):
             return await store.search_text(state, key.needle, scope=_SCOPES[key.scope])
         field = key.field if key.scope == "header" else key.scope
-        found = await store.search_text(state, key.needle, scope="header", field=field)
-        if field.lower() in _TRACE_FIELDS:
-            found = found | await self._traces(field.lower(), key.needle)
-        return found
-
-    async def _traces(self, field: str, needle: str) -> set[Uid]:
-        """Fields that deliveries put before the content are in no index; their headers are read."""
-        state = self.selected.state
-        rows = list(state.rows.values())
-        prefix, wanted = f"{field}:", casemap(needle)
-        found = set()
-        for start in range(0, len(rows), 1_000):
-            batch = rows[start : start + 1_000]
-            for row, values in zip(batch, await self.session.context.store.rendered(batch, ("header",)), strict=True):
-                header = decode_text(values[0], "utf-8") if values is not None else ""
-                unfolded = header.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ")
-                lines = [line for line in unfolded.split("\n") if line[: len(prefix)].lower() == prefix]
-                if any(wanted in casemap(line[len(prefix) :]) for line in lines):
-                    found.add(row.uid)
-        return found
+        if not field:
+            return set()  # no field has an empty name
+        return await store.search_text(state, key.needle, scope="header", field=field)
 
     async def _sent(self, key: Dated, rows: list[MessageRow]) -> list[MessageRow]:
         """By the Date field's own day, whatever its zone (RFC 9051 §6.4.4: "disregarding time and timezone")."""

@@ -13,13 +13,14 @@ from mailsandbox.access.imap.responses import GrammarError
 
 # RFC 5092 §11: imailbox-ref, iuid, isection, ipartial, absolute or relative.
 _URL: Final = re.compile(
-    r"(?:imap://(?:(?P<user>[^@/;]*)(?:;AUTH=[^@/]*)?@)?[^/]*)?"
+    r"(?:imap://(?:(?P<user>[^@/;]*)(?:;AUTH=[^@/]*)?@)?(?P<host>[^/]*))?"
     r"(?:/?(?P<mailbox>[^;/][^;]*?)(?:;UIDVALIDITY=(?P<validity>[1-9][0-9]{0,9}))?/?)?"
     r"/?;UID=(?P<uid>[1-9][0-9]{0,9})"
     r"(?:/;SECTION=(?P<section>[^;]+?))?"
     r"(?:/;PARTIAL=(?P<first>[0-9]{1,10})(?:\.(?P<count>[1-9][0-9]{0,9}))?)?",
     re.IGNORECASE,
 )
+_PORT: Final = re.compile(r":[0-9]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,17 @@ class ImapUrl:
     partial: tuple[int, int] | None
 
 
-def parse_url(text: str, *, account: str) -> ImapUrl:
-    """Raises GrammarError, also for a URL that names another user."""
+def parse_url(text: str, *, account: str, hosts: frozenset[str]) -> ImapUrl:
+    """Raises GrammarError, also for a URL that names another user, or a server by a name not in `hosts`."""
     found = _URL.fullmatch(text)
     if found is None:
         raise GrammarError("Not an IMAP URL of a message")
     user = found["user"]
     if user and _unquoted(user).lower() != account.lower():
         raise GrammarError("The URL names another user")
+    host = found["host"]
+    if host and _PORT.sub("", host).lower() not in hosts:
+        raise GrammarError("The URL names another server")
     section = Body(b"BODY[]", peek=True)
     if found["section"]:
         scanner = Scanner(CommandOctets(b"BODY.PEEK[%b]" % _unquoted(found["section"]).encode()))

@@ -160,6 +160,8 @@ def _resync(scanner: Scanner) -> Resync:
         known_sequence = _known(scanner)
         scanner.space()
         known_sequence_uids = _known(scanner)
+        if _size(known_sequence) != _size(known_sequence_uids):
+            raise GrammarError("As many sequence numbers as UIDs must be known")  # RFC 7162 §3.2.5.2
         scanner.expect(b")")
     scanner.expect(b")")
     return Resync(uid_validity, mod_seq, known_uids, known_sequence, known_sequence_uids)
@@ -170,6 +172,10 @@ def _known(scanner: Scanner) -> SequenceSet:
     if found.saved or any(0 in pair for pair in found.ranges):
         raise GrammarError('"*" in a QRESYNC set')  # RFC 7162 §7 known-uids
     return found
+
+
+def _size(known: SequenceSet) -> int:
+    return sum(abs(last - first) + 1 for first, last in known.ranges)
 
 
 def create(scanner: Scanner) -> Create:

@@ -1,5 +1,7 @@
 """APPEND and REPLACE (RFC 9051 §6.3.12; RFC 3502, 4469, 3516 §4.4, 6855 §4, 8508)."""
 
+from typing import Final
+
 from mailsandbox.access.imap.fetching import sections
 from mailsandbox.access.imap.grammar.append import Append, AppendMessage, Replace, TextPart, UrlPart
 from mailsandbox.access.imap.grammar.fetch import Body
@@ -9,9 +11,11 @@ from mailsandbox.access.imap.session import Session
 from mailsandbox.access.imap.sets import write_numbers
 from mailsandbox.access.imap.storable import without_binary
 from mailsandbox.access.imap.urls import ImapUrl, parse_url
-from mailsandbox.errors import BadMailboxName, NoSuchMailbox, StoreError
+from mailsandbox.errors import NoSuchMailbox, StoreError
 from mailsandbox.message.rendering import unpack_parts
 from mailsandbox.store.model import AppendItem, Flags, Landed, Uid
+
+_OWN_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 async def append(session: Session, command: Append) -> Result:
@@ -24,7 +28,7 @@ async def append(session: Session, command: Append) -> Result:
         # RFC 4469 §4.2: what the URLs name matters only if there is a mailbox to append to.
         try:
             await session.context.store.status(session.account, command.mailbox)
-        except (NoSuchMailbox, BadMailboxName):
+        except NoSuchMailbox:
             return no("Mailbox does not exist", "TRYCREATE")
     for message in command.messages:
         item = await _item(session, message)
@@ -33,7 +37,7 @@ async def append(session: Session, command: Append) -> Result:
         items.append(item)
     try:
         landed = await session.context.store.append(session.account, command.mailbox, items)
-    except (NoSuchMailbox, BadMailboxName):
+    except NoSuchMailbox:
         return no("Mailbox does not exist", "TRYCREATE")
     return ok("Append completed", _code(session, landed))
 
@@ -58,7 +62,7 @@ async def replace(session: Session, command: Replace) -> Result:
         return item
     try:
         landed = await session.context.store.append(session.account, command.mailbox, [item])
-    except (NoSuchMailbox, BadMailboxName):
+    except NoSuchMailbox:
         return no("Mailbox does not exist", "TRYCREATE")
     # RFC 8508 §3.3: APPENDUID comes untagged, before the EXPUNGE.
     code = _code(session, landed)
@@ -115,7 +119,7 @@ def _printable(url: str) -> str:
 async def _fetch_url(session: Session, text: str) -> bytes | None:
     """The octets of an IMAP URL (RFC 5092 §5, RFC 4469 §3) in this account; None where there are none."""
     try:
-        url = parse_url(text, account=session.account)
+        url = parse_url(text, account=session.account, hosts=_OWN_HOSTS | {session.context.hostname})
     except GrammarError:
         return None
     name = url.mailbox

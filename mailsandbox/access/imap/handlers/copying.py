@@ -4,7 +4,7 @@ from mailsandbox.access.imap.grammar.messages import Copy, Move
 from mailsandbox.access.imap.responses import Result, bad, no, ok
 from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.access.imap.sets import write_pairs_in_order
-from mailsandbox.errors import BadMailboxName, NoSuchMailbox
+from mailsandbox.errors import NoSuchMailbox
 from mailsandbox.store.model import CopyResult, Uid
 
 
@@ -19,7 +19,7 @@ async def copy(session: Session, command: Copy) -> Result:
         return no("Some messages were expunged meanwhile", "EXPUNGEISSUED")
     try:
         result = await session.context.store.copy(session.account, selected.state.name, uids, command.mailbox)
-    except (NoSuchMailbox, BadMailboxName):
+    except NoSuchMailbox:
         return no("Mailbox does not exist", "TRYCREATE")
     return ok("Copy completed", _code(session, result))
 
@@ -35,7 +35,7 @@ async def move(session: Session, command: Move) -> Result:
         return ok("No messages found")
     try:
         result = await session.context.store.move(session.account, selected.state.name, uids, command.mailbox)
-    except (NoSuchMailbox, BadMailboxName):
+    except NoSuchMailbox:
         return no("Mailbox does not exist", "TRYCREATE")
     code = _code(session, result)
     if code:

@@ -11,7 +11,7 @@ from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.access.imap.sets import write_numbers
 from mailsandbox.store.model import MessageRow, Uid
 
-SYSTEM: Final = frozenset({"\\answered", "\\flagged", "\\deleted", "\\seen", "\\draft", "\\recent"})
+SYSTEM: Final = frozenset({"\\answered", "\\flagged", "\\deleted", "\\seen", "\\draft"})
 MAX_FLAG: Final = 255  # octets of a keyword
 
 
@@ -120,7 +120,7 @@ def selected_uids(selected: Selected, command: Store) -> list[Uid] | None:
 
 
 def invalid_flag(flags: tuple[str, ...]) -> str:
-    """The first that cannot be stored; "" if all can. RFC 9051 §2.3.2: clients cannot make system flags."""
+    """The first that cannot be stored; "" if all can. RFC 9051 §2.3.2: clients make no system flags, nor \\Recent."""
     for flag in flags:
         if (flag.startswith("\\") and flag.lower() not in SYSTEM) or len(flag) > MAX_FLAG:
             return flag[:40]
@@ -128,10 +128,17 @@ def invalid_flag(flags: tuple[str, ...]) -> str:
 
 
 def kept_flags(session: Session, selected: Selected | None, flags: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags that the mailbox keeps: a personality may know no keywords."""
-    if session.manners.keywords:
+    """The flags as the mailbox keeps them: a personality may know no keywords.
+
+    RFC 9051 §2.3.2: a keyword in another case is the same keyword; the spelling that is known stays.
+    """
+    keywords = [flag for flag in flags if not flag.startswith("\\")]
+    if not keywords:
         return flags
-    return tuple(flag for flag in flags if flag.startswith("\\"))
+    if not session.manners.keywords:
+        return tuple(flag for flag in flags if flag.startswith("\\"))
+    known = {name.lower(): name for name in selected.keywords} if selected is not None else {}
+    return tuple(flag if flag.startswith("\\") else known.setdefault(flag.lower(), flag) for flag in flags)
 
 
 async def expunge(session: Session, command: Expunge) -> Result:
