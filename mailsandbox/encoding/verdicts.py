@@ -47,8 +47,7 @@ class DkimKey:
     identity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RelayPolicy:
+class RelayPolicy(msgspec.Struct, frozen=True):
     """How a site's relay treats a message that its next hop cannot carry as it is.
 
     `host`, `queue_id`: for X-MIME-Autoconverted. `unlabelled`: 8-bit text without Content-Type, labelled

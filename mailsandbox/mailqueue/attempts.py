@@ -12,8 +12,10 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import structs
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
@@ -90,7 +92,7 @@ class _Job:
     def item(self) -> QueuedItem:
         """The item with these recipients alone."""
         item = self.load.item
-        return item if len(self.rows) == len(item.recipients) else replace(item, recipients=self.rows)
+        return item if len(self.rows) == len(item.recipients) else structs.replace(item, recipients=self.rows)
 
 
 class Attempts:

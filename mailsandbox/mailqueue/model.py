@@ -1,9 +1,10 @@
 """Values of the relay queue: the life of a recipient, and what couriers are given and give back. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
+
+import msgspec
 
 from mailsandbox.journey.model import Attempted
 from mailsandbox.message.envelope import Envelope, Recipient
@@ -21,8 +22,7 @@ class RecipientStatus(StrEnum):
     REMOVED = "removed"
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The next hop took it. `relayed`: that hop cannot notify, so we do (RFC 3461 §5.2.2).
 
     `traced`: the sender is told of the relay, as the message's deadline does not go on or is traced (RFC 2852 §4.1).
@@ -35,16 +35,14 @@ class Done:
     remote: str = ""  # the host that took it
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(msgspec.Struct, frozen=True):
     """Transient: to be tried again."""
 
     reply: Reply
     remote: str = ""  # the host that said so; "" when we did
 
 
-@dataclass(frozen=True, slots=True)
-class Never:
+class Never(msgspec.Struct, frozen=True):
     """Permanent: to be notified."""
 
     reply: Reply
@@ -56,8 +54,7 @@ Outcome = Done | Later | Never
 NOT_TRIED: Final = reply(450, "4.4.0", "no attempt has been made yet")
 
 
-@dataclass(frozen=True, slots=True)
-class NewItem:
+class NewItem(msgspec.Struct, frozen=True):
     """A message to be queued: `trace`, which ends with this site's Received field, then `octets`."""
 
     queue_id: str
@@ -69,8 +66,7 @@ class NewItem:
     sha256: bytes | None = None  # of `octets`, where it is known
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedMessage:
+class QueuedMessage(msgspec.Struct, frozen=True):
     """What a courier carries. `octets` includes this site's Received field."""
 
     queue_id: str
@@ -83,8 +79,7 @@ class QueuedMessage:
     sha256: str = ""  # of `octets` in hex, where it is known already
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReport:
+class AttemptReport(msgspec.Struct, frozen=True):
     """One attempt's result: an outcome for every recipient it was asked for, and what the journey shall show.
 
     `records`: one per hop that was tried, in order. `reached` is False where no server of the destination could be
@@ -112,8 +107,7 @@ class Courier(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedRecipient:
+class QueuedRecipient(msgspec.Struct, frozen=True):
     """One recipient as the queue holds it. Times are POSIX seconds."""
 
     number: int  # position in the envelope, from 0; names the recipient together with the queue id
@@ -132,8 +126,7 @@ class QueuedRecipient:
         return self.recipient.address
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedItem:
+class QueuedItem(msgspec.Struct, frozen=True):
     """One message as the queue holds it, with the recipients that are not done. `octets` is its size."""
 
     queue_id: str
@@ -156,8 +149,7 @@ class Action(StrEnum):
     EXPANDED = "expanded"
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientReport:
+class RecipientReport(msgspec.Struct, frozen=True):
     """What is to be told to the sender about one recipient.
 
     `status` is the enhanced status code (RFC 3463) of the report; `reply` the diagnostic, as `remote` gave it ("":

@@ -10,8 +10,9 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
@@ -214,7 +215,9 @@ class Queue:
             octets = await self._attempts.octets(stored.content, stored.trace) if settlement.reports else b""
             await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
         if tried:
-            self._attempts.take(Load(replace(stored.item, recipients=tuple(tried)), stored.content, stored.trace, None))
+            self._attempts.take(
+                Load(structs.replace(stored.item, recipients=tuple(tried)), stored.content, stored.trace, None)
+            )
 
     def _wake_by(self, when: float) -> None:
         """See to it that the scheduler runs at `when`, or earlier."""

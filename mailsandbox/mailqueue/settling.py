@@ -5,8 +5,10 @@ Pure: rows, outcomes, the time and a seeded generator in; a settlement out, whic
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, assert_never
+
+from msgspec import structs
 
 from mailsandbox.mailqueue.model import (
     Action,
@@ -48,7 +50,7 @@ def settle(
         if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify and not outcome.traced:
             _finish(result, row, "deliver")  # the usual case
             continue
-        tried = replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
+        tried = structs.replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
         match outcome:
             case Done() as done:
                 _finish(result, row, "deliver")
@@ -63,7 +65,7 @@ def settle(
                 attempts = row.attempts + 1
                 again = min(now + backoff(policy, attempts, rng), limits.expires_at)
                 status = move(row.status, "defer")
-                waiting = replace(tried, status=status, attempts=attempts, next_attempt=again)
+                waiting = structs.replace(tried, status=status, attempts=attempts, next_attempt=again)
                 _wait(result, waiting, limits, now)
             case other:
                 assert_never(other)
@@ -85,7 +87,7 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
             _finish(result, row, "expire")
             _tell_failure(result, row, item.envelope, EXPIRED, now)
         else:
-            _wait(result, replace(row, status=move(row.status, "shed")), limits, now)
+            _wait(result, structs.replace(row, status=move(row.status, "shed")), limits, now)
     return tried, result
 
 
@@ -94,7 +96,7 @@ def give_up(item: QueuedItem, answer: Reply, *, now: float) -> Settlement:
     result = Settlement()
     for row in item.recipients:
         _finish(result, row, "bounce")
-        given_up = replace(row, reply=answer, remote="")
+        given_up = structs.replace(row, reply=answer, remote="")
         _tell_failure(result, given_up, item.envelope, status_of(answer, "5.0.0"), now)
     return result
 
@@ -118,10 +120,10 @@ def _finish(result: Settlement, row: QueuedRecipient, event: str) -> None:
 def _wait(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: float) -> None:
     """Let `row` wait until its next attempt; tell its delay if that is due."""
     if limits.warn_at is not None and now >= limits.warn_at and not row.warned:
-        row = replace(row, warned=True)
+        row = structs.replace(row, warned=True)
         if wants_delay(row.recipient):
             report = _report(row, Action.DELAYED, status_of(row.reply, "4.0.0"), now)
-            result.reports.append(replace(report, retry_until=limits.expires_at))
+            result.reports.append(structs.replace(report, retry_until=limits.expires_at))
     result.deferred.append(Deferral(row, due(row, limits)))
 
 

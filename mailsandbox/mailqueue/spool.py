@@ -372,4 +372,4 @@ class Spool:
 def _only(item: QueuedItem, numbers: set[int]) -> QueuedItem:
     """The item with these recipients alone."""
     recipients = tuple(row for row in item.recipients if row.number in numbers)
-    return replace(item, recipients=recipients)
+    return msgspec.structs.replace(item, recipients=recipients)

@@ -5,6 +5,7 @@ out of step with its server is never used again. Knows nothing of how the connec
 """
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -49,6 +50,10 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._why = ""  # why it ended
+        self._loop = asyncio.get_running_loop()
+        self._deadline = 0.0  # of the present wait, in the loop's time
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     def take_over(self, transport: asyncio.Transport) -> None:
         """Put ourselves in place of the protocol that opened the connection."""
@@ -128,16 +133,33 @@ class Connection(asyncio.Protocol):
             await self._sleep(limit)
 
     async def _sleep(self, limit: float) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
+        self._deadline = self._loop.time() + limit
+        if self._deadline < self._alarm_at:
+            self._set_alarm(self._deadline)
         try:
-            async with asyncio.timeout(limit):
-                await self._waiter
+            await self._waiter
         finally:
             self._waiter = None
 
     def _awake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _set_alarm(self, at: float) -> None:
+        """One timer for many waits: minutes long, they nearly always end in milliseconds."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = self._loop.call_at(at, self._ring), at
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._deadline > self._loop.time():
+            self._set_alarm(self._deadline)
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     async def quit(self, limit: float) -> None:
         """Say good-bye (RFC 5321 §4.1.1.10) and close."""
@@ -192,6 +214,9 @@ class Connection(asyncio.Protocol):
 
     def _end(self, why: str) -> None:
         self.usable = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_at = None, math.inf
         self._why = self._why or why
         self._awake()
 

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from mailsandbox.clock import Clock
 from mailsandbox.encoding.verdicts import Refuse, RelayPolicy
 from mailsandbox.faults import Faults
@@ -186,4 +188,6 @@ async def _resolved(found: Hops) -> Hops | Unroutable:
     except (OSError, UnicodeError) as error:
         return Unroutable(reply(451, "4.4.3", f"the name {hop.host} cannot be resolved: {cause_of(error)}"))
     addresses = dict.fromkeys(str(info[4][0]) for info in infos)
-    return replace(found, hops=tuple(replace(hop, address=address) for address in addresses), to_resolve="")
+    return replace(
+        found, hops=tuple(msgspec.structs.replace(hop, address=address) for address in addresses), to_resolve=""
+    )

@@ -19,7 +19,7 @@ IDLE: Final = 5.0  # seconds of real time; Postfix keeps them for 2
 @dataclass(slots=True)
 class _Kept:
     connection: Connection
-    timer: asyncio.TimerHandle
+    until: float  # in the loop's time
 
 
 class Pool:
@@ -33,13 +33,13 @@ class Pool:
         self._tasks = Tasks()
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._timer: asyncio.TimerHandle | None = None  # one for all: most connections are taken long before
 
     def take(self, hop: Hop, level: str) -> Connection | None:
         """The idle connection that was used last, if there is one that still works."""
         kept = self._kept.get((hop, level), [])
         while kept:
             one = kept.pop()
-            one.timer.cancel()
             if one.connection.usable:
                 return one.connection
             one.connection.abort()
@@ -52,20 +52,28 @@ class Pool:
         elif self._closed or connection.transactions >= self._uses:
             self._quit(connection)
         else:
-            key = (connection.hop, level)
-            timer = asyncio.get_running_loop().call_later(self._idle, self._expire, key, connection)
-            self._kept.setdefault(key, []).append(_Kept(connection, timer))
+            loop = asyncio.get_running_loop()
+            until = loop.time() + self._idle
+            self._kept.setdefault((connection.hop, level), []).append(_Kept(connection, until))
+            if self._timer is None:
+                self._timer = loop.call_at(until, self._expire)
 
     def __len__(self) -> int:
         return sum(len(kept) for kept in self._kept.values())
 
-    def _expire(self, key: tuple[Hop, str], connection: Connection) -> None:
-        left = [one for one in self._kept.get(key, []) if one.connection is not connection]
-        if left:
-            self._kept[key] = left
-        else:
-            self._kept.pop(key, None)
-        self._quit(connection)
+    def _expire(self) -> None:
+        """Close what has been idle long enough; look again when the next will have been."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for key, kept in list(self._kept.items()):
+            for one in kept:
+                if one.until <= now:
+                    self._quit(one.connection)
+            self._kept[key] = [one for one in kept if one.until > now]
+            if not self._kept[key]:
+                del self._kept[key]
+        left = [one.until for kept in self._kept.values() for one in kept]
+        self._timer = loop.call_at(min(left), self._expire) if left else None
 
     def _quit(self, connection: Connection) -> None:
         if connection.usable:
@@ -80,8 +88,10 @@ class Pool:
         self._closed = True
         kept = [one for group in self._kept.values() for one in group]
         self._kept.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for one in kept:
-            one.timer.cancel()
             self._quit(one.connection)
         if self._leaving:
             await asyncio.wait(self._leaving)  # each ends after `quit` seconds at the latest

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from mailsandbox.errors import ConfigError
 from mailsandbox.message.envelope import domain_of
 from mailsandbox.relay.zone import (
@@ -39,8 +41,7 @@ class Login:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(msgspec.Struct, frozen=True):
     """One server to try: its name, and where it listens.
 
     `address` is an IP address, or the path of a UNIX socket with port 0. `tls` is "" where the relay's own policy
@@ -67,8 +68,7 @@ class Hop:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Mail for `domain` goes there. "*.example.test" meets every domain below it, "*" all.
 
     `host`: an IP address, a name of the zone, "localhost", or another name, which the system then resolves; or

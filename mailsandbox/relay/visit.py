@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from msgspec import structs
+
 from mailsandbox.clock import Clock
 from mailsandbox.encoding.verdicts import Accept, Convert, Refuse, RelayPolicy, Verdict
 from mailsandbox.faults import Delay, Drop, Faults, Respond
@@ -169,7 +171,7 @@ class Visit:
             message.octets,
             offers=connection.offers,
             envelope=message.envelope if whole else message.envelope.to(tuple(recipients)),
-            policy=replace(self.kit.policy, queue_id=message.queue_id),
+            policy=structs.replace(self.kit.policy, queue_id=message.queue_id),
         )
         if isinstance(verdict, Refuse):
             self.record.refused(verdict.findings)
@@ -238,8 +240,9 @@ class Visit:
             outcome = _outcome(answer, remote)
             if isinstance(outcome, Done):
                 # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
-                outcome = replace(outcome, local=self.hop.lmtp, relayed="DSN" not in offers and not self.hop.lmtp)
-                outcome = replace(outcome, traced=traced and not self.hop.lmtp)
+                lmtp = self.hop.lmtp
+                relayed = "DSN" not in offers and not lmtp
+                outcome = structs.replace(outcome, local=lmtp, relayed=relayed, traced=traced and not lmtp)
             self.outcomes[recipient.address] = outcome
         self.uncertain = frozenset(recipients[index].address for index in transaction.uncertain)
         self.record.possible_duplicate = bool(self.uncertain)

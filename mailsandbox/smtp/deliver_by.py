@@ -31,7 +31,7 @@ class DeliverBy:
 
 def parse_deliver_by(text: str) -> DeliverBy | None:
     """The parameter's value; None for what is none."""
-    match = _BY.match(text)
+    match = _BY.match(text) if text else None
     if match is None:
         return None
     by = DeliverBy(int(match[1]), match[2].upper() == "R", bool(match[3]))

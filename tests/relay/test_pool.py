@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.relay.connection import Timeouts
 from mailsandbox.relay.opening import open_connection
@@ -49,11 +51,13 @@ async def test_idle_connection_is_closed_with_quit(make_hop):
 
 async def test_other_connections_stay_when_one_expires(make_hop):
     hop = await make_hop()
-    pool = Pool(Timeouts(), idle=60)
+    pool = Pool(Timeouts(), idle=0.01)
     first, second = await connect(hop), await connect(hop)
     pool.give(first, "off")
+    pool._idle = 60
     pool.give(second, "off")
-    pool._expire((first.hop, "off"), first)
+    await until(lambda: not first.usable)
+    assert len(pool) == 1
     assert pool.take(second.hop, "off") is second
     second.abort()
     await pool.aclose()
@@ -96,3 +100,17 @@ async def test_broken_connection_is_not_kept(make_hop):
     pool.give(connection, "off")
     assert len(pool) == 0
     assert connection.session.outcome == "aborted"
+
+
+async def test_the_alarm_of_an_earlier_wait_does_not_end_a_later_one(make_hop):
+    connection = await connect(await make_hop())
+    waiting = asyncio.ensure_future(connection._wait(60))
+    await asyncio.sleep(0)
+    connection._ring()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    connection._deadline = 0.0
+    connection._ring()
+    with pytest.raises(TimeoutError):
+        await waiting
+    connection.abort()
