@@ -12,6 +12,8 @@ _MONTHS: Final = {
 }
 _DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _EPOCH: Final = date(1970, 1, 1).toordinal()
+_FIRST: Final = (date.min.toordinal() - _EPOCH) * 86_400  # of the years 1 to 9999 of UTC, which readers can write
+_LAST: Final = (date.max.toordinal() - _EPOCH + 1) * 86_400 - 1
 # RFC 5322 §4.3: zones by name; the military letters mean -0000, since RFC 822 had them wrong.
 _ZONES: Final = {"est": -300, "edt": -240, "cst": -360, "cdt": -300, "mst": -420, "mdt": -360, "pst": -480, "pdt": -420}
 _DATE: Final = re.compile(
@@ -53,7 +55,8 @@ def parse_date(text: str) -> ZonedDate | None:
     if full_year < 1 or hours > 24 or minutes > 59 or seconds > 60:
         return None
     days = date(full_year, number, 1).toordinal() - _EPOCH + int(day) - 1  # 29 February may be 1 March
-    return ZonedDate(float(((days * 24 + hours) * 60 + minutes - zone) * 60 + seconds), zone * 60)
+    at = ((days * 24 + hours) * 60 + minutes - zone) * 60 + seconds
+    return ZonedDate(float(min(max(at, _FIRST), _LAST)), zone * 60)
 
 
 def _zone(name: str | None) -> int:

@@ -1,5 +1,7 @@
 """Base subject, dates, case mapping, HTML to text, preview."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,14 @@ def test_a_date_is_a_moment_and_the_senders_zone(text, at, zone):
 )
 def test_what_is_no_date_is_none(text):
     assert parse_date(text) is None
+
+
+@pytest.mark.rfc(3339, "1")
+@pytest.mark.parametrize("text", ["31 Dec 9999 23:59:59 -0100", "1 Jan 0001 00:00:00 +9900", "1 Jan 99999"])
+def test_a_date_at_the_end_of_time_stays_within_the_years_that_can_be_written(text):
+    found = parse_date(text)
+    assert found is not None
+    assert datetime.fromtimestamp(found.at, UTC).year in (1, 9999)
 
 
 @given(st.text(max_size=60) | st.text(alphabet="0123456789 Nov:+-,", max_size=60))
