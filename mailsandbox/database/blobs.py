@@ -30,10 +30,8 @@ MIGRATIONS: Final[list[Migration]] = [
     ],
 ]
 
-_PUT: Final = (
-    "INSERT INTO blobs (sha256, refs, size) VALUES (?, 1, ?) "
-    "ON CONFLICT (sha256) DO UPDATE SET refs = blobs.refs + 1 RETURNING id, refs"
-)
+_PUT: Final = "INSERT INTO blobs (sha256, refs, size) VALUES (?, 1, ?) ON CONFLICT (sha256) DO NOTHING"
+_COUNT: Final = "UPDATE blobs SET refs = refs + 1 WHERE sha256 = ? RETURNING id, refs"
 
 
 class Blobs:
@@ -46,10 +44,15 @@ class Blobs:
     def put_counted(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> tuple[int, int]:
         """`put`; returns the id and how many references there are now: 1 when the octets are new."""
         digest = sha256 or hashlib.sha256(octets).digest()
-        key, refs = tx.execute(_PUT, (digest, len(octets))).fetchone()
-        if refs == 1:
-            tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
-        return key, refs
+        while True:
+            key = tx.insert(_PUT, (digest, len(octets)))
+            if key is not None:
+                tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
+                return key, 1
+            row: tuple[int, int] | None = tx.execute(_COUNT, (digest,)).fetchone()
+            if row is not None:
+                return row
+            # Another daemon released the last reference between the two statements.
 
     def get(self, tx: Tx, content_id: int) -> bytes:
         """The octets; raises NoSuchMessage when they are gone."""

@@ -39,6 +39,7 @@ def copy_out(tx: Tx) -> Image:
 def copy_in(tx: Tx, image: Image) -> None:
     """Empty the tables and fill them again."""
     assert isinstance(tx, PostgresTx)
+    tx.memo.clear()
     # DELETE, not TRUNCATE: readers keep their snapshots, and small tables are emptied sooner.
     for name in image.tables:
         tx.connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))

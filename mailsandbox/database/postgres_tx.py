@@ -30,7 +30,7 @@ class Statements:
 class PostgresTx:
     """A transaction on `connection`."""
 
-    __slots__ = ("_statements", "callbacks", "connection", "topics")
+    __slots__ = ("_statements", "callbacks", "connection", "memo", "topics")
 
     dialect = "postgresql"
 
@@ -39,6 +39,7 @@ class PostgresTx:
         self._statements = statements
         self.callbacks: list[Callable[[], None]] = []
         self.topics: dict[str, None] = {}
+        self.memo: dict[object, Any] = {}  # Any: see Tx
 
     def execute(self, sql: str, parameters: Sequence[object] = (), /) -> Cursor:
         # cast: psycopg's cursor has what Cursor names, with wider types
@@ -48,6 +49,10 @@ class PostgresTx:
         with self.connection.cursor() as cursor:
             cursor.executemany(self._statements[sql], rows)
         return cursor
+
+    def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:
+        row = self.execute(f"{sql} RETURNING id", parameters).fetchone()
+        return row[0] if row else None
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)

@@ -48,6 +48,18 @@ class Tx(Protocol):
         """Run one statement for each row of parameters."""
         ...
 
+    def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:
+        """Run an INSERT of one row into a table whose key is `id`; its id, or None where a conflict was passed over."""
+        ...
+
+    @property
+    def memo(self) -> dict[object, Any]:  # Any: theirs who put it there
+        """What works of this transaction know of rows that they changed; emptied when one of them is undone.
+
+        Whoever changes such rows without looking here empties it too.
+        """
+        ...
+
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call back on the loop's thread once this work is durable; forgotten if the work fails."""
         ...

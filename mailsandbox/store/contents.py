@@ -5,9 +5,10 @@ live as long as it does. The texts for searching are written later, by `textinde
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Final
+
+import msgspec
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Tx
@@ -32,8 +33,7 @@ _SHARE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, gc=False):
     """A stored content, and what threading needs of it. The ids are Message-IDs without angle brackets or with."""
 
     key: int
@@ -102,8 +102,17 @@ class Contents:
         self._insert(unit, key, row[0], len(octets), self._render(octets))
 
     def _insert(self, unit: Unit, key: int, copies: int, size: int, rendered: Rendered) -> None:
-        subject, sender = storable(rendered.subject), storable(rendered.sender)
-        to_list, cc_list = storable(rendered.to), storable(rendered.cc)
+        subject, sender, to_list, cc_list, *others = _all_storable(
+            rendered.subject,
+            rendered.sender,
+            rendered.to,
+            rendered.cc,
+            rendered.message_id,
+            rendered.in_reply_to,
+            " ".join(rendered.references),
+            rendered.base_subject,
+            rendered.preview,
+        )
         unit.tx.execute(
             _SUMMARY,
             (
@@ -122,11 +131,7 @@ class Contents:
                 _folded_addresses(sender),
                 _folded_addresses(to_list),
                 _folded_addresses(cc_list),
-                storable(rendered.message_id),
-                storable(rendered.in_reply_to),
-                storable(" ".join(rendered.references)),
-                storable(rendered.base_subject),
-                storable(rendered.preview),
+                *others,
             ),
         )
         parts = pack_parts(rendered.parts)
@@ -144,6 +149,12 @@ def storable(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _all_storable(*texts: str) -> tuple[str, ...]:
+    """Each of `texts`, made `storable`; looked at in one go, as nearly all are plain."""
+    together = "".join(texts)
+    return texts if together.isascii() and "\0" not in together else tuple(map(storable, texts))
 
 
 def _folded(text: str) -> str | None:
@@ -164,4 +175,6 @@ def _folded_addresses(text: str) -> str | None:
 
 
 def _related(references: Sequence[str], in_reply_to: str) -> tuple[str, ...]:
+    if not references and not in_reply_to:
+        return ()
     return tuple(dict.fromkeys([*references, *([in_reply_to] if in_reply_to else [])]))

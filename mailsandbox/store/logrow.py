@@ -5,14 +5,14 @@ somebody walks them, and not before.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import overload
+
+import msgspec
 
 from mailsandbox.store.model import Change, ChangeType, Flags, ModSeq, Seq, Uid
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(msgspec.Struct, frozen=True):
     """One row of the log: changes of one kind to messages of one mailbox in one commit, numbered on from `first`.
 
     Without `uids` it is one change of the mailbox itself. `flags`: after the change, one for all messages or one for
@@ -42,7 +42,7 @@ class LogRow:
         if passed <= 0:
             return self
         flags = self.flags[passed:] if len(self.flags) == len(self.uids) else self.flags
-        return replace(self, first=Seq(seq + 1), uids=self.uids[passed:], flags=flags)
+        return msgspec.structs.replace(self, first=Seq(seq + 1), uids=self.uids[passed:], flags=flags)
 
     def changes(self) -> list[Change]:
         """Its changes one by one."""

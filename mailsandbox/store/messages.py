@@ -27,7 +27,7 @@ from mailsandbox.store.model import (
     message_id_of,
 )
 from mailsandbox.store.state import MailboxState
-from mailsandbox.store.unit import Account, Mailbox, Unit
+from mailsandbox.store.unit import Account, Counting, Mailbox, Unit
 
 Quota = Callable[[str], int | None]  # octets an account may hold
 Held = Callable[[int], MailboxState | None]  # by key of the mailbox
@@ -35,14 +35,18 @@ Held = Callable[[int], MailboxState | None]  # by key of the mailbox
 _MANY: Final = 64  # messages; fewer are read from the database in no time
 
 COLUMNS: Final = "uid, mailbox_id, mod_seq, flags, internal_date, octets, content_id, save_date, email_id, thread_id"
-_TAKE: Final = (
+_TAKE: Final = Counting(
     "UPDATE mailboxes SET uid_next = uid_next + ?, mod_seq = mod_seq + 1, messages = messages + ?, "
-    "unseen = unseen + ?, deleted = deleted + ?, octets = octets + ? "
-    "WHERE id = ? AND name = ? RETURNING uid_next, mod_seq"
+    "unseen = unseen + ?, deleted = deleted + ?, octets = octets + ? WHERE id = ? AND name = ?",
+    "uid_next, mod_seq",
 )
 _INSERT: Final = (
     f"INSERT INTO messages ({COLUMNS}, trace_octets, journey_id, recipient) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_NEW_KEY: Final = (
+    "INSERT INTO threads (account_id, message_key, thread_id) VALUES (?, ?, ?) "
+    "ON CONFLICT (account_id, message_key) DO NOTHING"
 )
 _BY_UID: Final = "mailbox_id = ? AND uid = ?"
 _IN_RANGE: Final = "mailbox_id = ? AND uid BETWEEN ? AND ?"
@@ -258,12 +262,12 @@ class Messages:
         messages: int | None = None,
     ) -> tuple[Uid, ModSeq]:
         """Take `uids` UIDs and one mod-sequence, and move the counters; returns the first UID and the mod-sequence."""
-        row = unit.tx.execute(
-            _TAKE, (uids, uids if messages is None else messages, unseen, deleted, octets, mailbox.key, mailbox.name)
-        ).fetchone()
-        if row is None:
+        number = uids if messages is None else messages
+        parameters = (uids, number, unseen, deleted, octets, mailbox.key, mailbox.name)
+        moved = unit.move("mailbox", mailbox.key, _TAKE, parameters, by=(uids, 1))
+        if moved is None:
             raise NoSuchMailbox(f"{mailbox.account.address} has no mailbox {mailbox.name}")
-        return Uid(row[0] - uids), ModSeq(row[1])
+        return Uid(moved[0] - uids), ModSeq(moved[1])
 
     def _count(self, unit: Unit, account: Account, messages: int, octets: int, *, limited: bool = True) -> Seq:
         """Number `messages` new ones and hold them against the quota; returns the last number."""
@@ -317,10 +321,11 @@ class Messages:
 
     def _join(self, unit: Unit, account: Account, key: int, thread_id: str) -> str:
         """The thread that `key` belongs to: its own if it has one, else this."""
+        # Nearly always it has none. Nobody else can give it one meanwhile: the account's row is locked.
+        if unit.tx.execute(_NEW_KEY, (account.key, key, thread_id)).rowcount:
+            return thread_id
         found: str = unit.tx.execute(
-            "INSERT INTO threads (account_id, message_key, thread_id) VALUES (?, ?, ?) "
-            "ON CONFLICT (account_id, message_key) DO UPDATE SET thread_id = threads.thread_id RETURNING thread_id",
-            (account.key, key, thread_id),
+            "SELECT thread_id FROM threads WHERE account_id = ? AND message_key = ?", (account.key, key)
         ).fetchone()[0]
         return found
 

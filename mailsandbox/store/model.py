@@ -194,8 +194,7 @@ class AppendItem:
     save_date: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One copy to deliver: `trace` (Return-Path, Delivered-To, Received) is stored before the shared `octets`."""
 
     account: str
@@ -204,8 +203,7 @@ class Delivery:
     recipient: str = ""  # forward-path as received
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(msgspec.Struct, frozen=True, gc=False):
     """Where a message came to lie."""
 
     account: str

@@ -235,15 +235,14 @@ class Store:
 
         States and listeners hear of it by themselves once the work is committed.
         """
-        unit = Unit(tx, self._clock.now() if now is None else now, self._close_gap)
+        unit = Unit(tx, self._clock.now() if now is None else now, self._close_gap, delivering=True)
         content = self.contents_of.put(unit, octets, copies=len(deliveries))
-        landed: dict[int, Landed] = {}
+        landed: list[Landed | None] = [None] * len(deliveries)
         # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
         for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
-            delivery = deliveries[index]
-            landed[index] = self._deliver_one(unit, delivery, content, journey_id)
+            landed[index] = self._deliver_one(unit, deliveries[index], content, journey_id)
         self._watch(unit)
-        return [landed[index] for index in range(len(deliveries))]
+        return [each for each in landed if each is not None]
 
     def room_in(self, tx: Tx, address: str) -> tuple[int, int] | None:
         """The account's quota, and what is left of it, in octets; None where it has none."""
