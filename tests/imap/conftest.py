@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from postgres_cluster import postgres  # noqa: F401
 
 from tests.imap.serving import Server, StartServer, serving
 

@@ -66,9 +66,11 @@ async def serving(
     tls: ssl.SSLContext | None = None,
     implicit: bool = False,
     any_account: bool = True,
+    target: str = ":memory:",
 ) -> AsyncIterator[Server]:
+    """`target`: the database, as a user would name it."""
     clock = clock or SystemClock()
-    database = open_database(":memory:")
+    database = open_database(target)
     await database.start()
     credentials = Credentials(any_account, specs or {})
     store = Store(

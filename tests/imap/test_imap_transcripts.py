@@ -1,6 +1,9 @@
 """Every transcript of transcripts/ is played to a server; what the tables offer must occur in one."""
 
+from pathlib import Path
+
 import pytest
+from postgres_cluster import Cluster
 
 from mailsandbox.access.imap.capabilities import CAPABILITIES
 from mailsandbox.access.imap.table import COMMANDS
@@ -9,17 +12,30 @@ from tests.imap import transcript
 TRANSCRIPTS = [transcript.read(path) for path in sorted(transcript.FOLDER.glob("*.txt"))]
 
 
-@pytest.mark.parametrize(
+played = pytest.mark.parametrize(
     "played",
     [
         pytest.param(each, id=each.name, marks=[pytest.mark.rfc(number, section) for number, section in each.rfcs])
         for each in TRANSCRIPTS
     ],
 )
+
+
+@played
 async def test_the_conversation_goes_as_written(played: transcript.Transcript) -> None:
     assert played.title, "a transcript begins with a sentence"
     assert played.rfcs, "a transcript names its source"
     await transcript.play(played)
+
+
+@played
+async def test_the_conversation_goes_as_written_on_a_file(played: transcript.Transcript, tmp_path: Path) -> None:
+    await transcript.play(played, str(tmp_path / "data"))
+
+
+@played
+async def test_the_conversation_goes_as_written_on_postgresql(played: transcript.Transcript, postgres: Cluster) -> None:
+    await transcript.play(played, postgres.new_database())
 
 
 def test_every_command_occurs_in_a_transcript() -> None:

@@ -141,9 +141,9 @@ async def act(server: Server, clock: ManualClock, text: str) -> None:
             raise AssertionError(f"unknown action {text!r}")
 
 
-async def play(transcript: Transcript) -> None:
+async def play(transcript: Transcript, target: str = ":memory:") -> None:
     clock = ManualClock()
     options = ImapOptions(personality=transcript.personality, capabilities_off=transcript.off)
     specs = {ACCOUNT: AccountSpec(quota=transcript.quota)} if transcript.quota else {}
-    async with serving(options=options, clock=clock, specs=specs) as server:
+    async with serving(options=options, clock=clock, specs=specs, target=target) as server:
         await Player(server, clock, transcript).play()
