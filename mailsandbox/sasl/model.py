@@ -76,6 +76,8 @@ class Exchange(Protocol):
 def admitted(login: str, authorisation: str) -> Success | Failure:
     """Proof was given: may it act as `authorisation` ("" means as itself)?"""
     # RFC 4422 §3.4.1: the server decides; here everyone acts as himself only.
+    if not authorisation.isprintable():
+        return malformed("the authorisation name has control characters (RFC 4013 §2.3)", login)
     if authorisation and authorisation.strip().lower() != login.strip().lower():
         return Failure(f"{login} may not act as {authorisation}", FailureCode.FORBIDDEN, login)
     return Success(login, authorisation or login)

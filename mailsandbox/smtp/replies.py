@@ -8,6 +8,9 @@ import msgspec
 MAX_REPLY_LINE: Final = 512  # octets with CRLF, RFC 5321 §4.5.3.1.5
 _SHORT: Final = 490  # octets of text that fit into such a line with both codes
 
+# RFC 5321 §4.2: text is printable; a line end in what we quote must not begin another reply.
+_UNPRINTABLE: Final = bytes.maketrans(bytes((*range(9), *range(10, 32), 127)), b"?" * 32)
+
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3}) ?")
 
 
@@ -49,8 +52,8 @@ class Reply(msgspec.Struct, frozen=True):
         longer than 512 octets (RFC 5321 §4.5.3.1.5): what is longer goes on in another line.
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
-        if len(self.lines) == 1 and len(self.lines[0]) < _SHORT and self.lines[0].isascii():
-            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode("ascii")
+        if len(self.lines) == 1 and len(text := self.lines[0]) < _SHORT and text.isascii() and text.isprintable():
+            return f"{self.code} {prefix}{text}\r\n".encode("ascii")
         texts = [piece for line in self.lines for piece in _pieces(line, utf8=utf8)] or [b""]
         code, before = b"%d" % self.code, prefix.encode("ascii")
         rows = [b"".join((code, b"-", before, text, b"\r\n")) for text in texts[:-1]]
@@ -63,7 +66,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 def _pieces(line: str, *, utf8: bool) -> list[bytes]:
     """One line of text as octets, in as many pieces as the length asks for."""
-    octets = line.encode("utf-8", "surrogateescape") if utf8 else _ascii(line)
+    octets = (line.encode("utf-8", "surrogateescape") if utf8 else _ascii(line)).translate(_UNPRINTABLE)
     if len(octets) <= _SHORT:
         return [octets]
     pieces = []

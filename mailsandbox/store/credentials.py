@@ -4,8 +4,12 @@ Knows no mechanism and no protocol; `sasl` and the servers ask it.
 """
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # RFC 4013 §2.3: in no login
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +37,13 @@ class Credentials:
 
     def may_exist(self, login: str) -> bool:
         """Whether mail for the account is taken and a login is possible at all."""
-        return canonical(login) in self.specs or (self.any_account and bool(login.strip()))
+        return canonical(login) in self.specs or (self.any_account and _is_name(login))
 
     def verify(self, login: str, password: str) -> bool:
         """Whether this password opens this account."""
         spec = self.spec(login)
         if spec is None:
-            return self.any_account and bool(login.strip())
+            return self.any_account and _is_name(login)
         return spec.password is None or hmac.compare_digest(spec.password.encode(), password.encode())
 
     def secret(self, login: str) -> str | None:
@@ -56,6 +60,11 @@ class Credentials:
     def has_secrets(self) -> bool:
         """Whether any account has a password, so that those mechanisms are worth offering."""
         return any(spec.password is not None for spec in self.specs.values())
+
+
+def _is_name(login: str) -> bool:
+    """Whether an account may be called so: it will be shown in replies, lists and logs."""
+    return bool(login.strip()) and _CONTROL.search(login) is None
 
 
 def canonical(login: str) -> str:

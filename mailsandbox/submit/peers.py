@@ -60,6 +60,9 @@ def apply_xclient(argument: str, client: Client) -> Reply | None:
             given[name.upper()] = "" if value.upper() in _UNKNOWN else decode_xtext(value)
         except ValueError:
             return reply(501, "5.5.4", f"XCLIENT {name.upper()} is not xtext (RFC 3461 §4)")
+    if not all(value.isprintable() for value in given.values()):
+        # They go into Received fields, replies and the session's record.
+        return reply(501, "5.5.4", "XCLIENT values have no control characters")
     if not given:
         return reply(501, "5.5.4", "Syntax: XCLIENT attribute=value ...")
     address = client.address

@@ -40,6 +40,7 @@ def begin(mechanism, credentials=KNOWN, **how):
         (b"\0\0x", FailureCode.MALFORMED),
         (b"\0tim\0", FailureCode.MALFORMED),
         (b"\0tim\0\xff", FailureCode.MALFORMED),
+        (b"a\r\nb\0tim\0tanstaaftanstaaf", FailureCode.MALFORMED),
         (b"\0tim\0" + b"x" * 5000, FailureCode.MALFORMED),
         (b"", FailureCode.MALFORMED),
     ],
@@ -47,6 +48,28 @@ def begin(mechanism, credentials=KNOWN, **how):
 def test_plain_takes_three_fields_and_nothing_else(response, outcome):
     step = begin("plain").start(response)
     assert step == outcome or (isinstance(step, Failure) and step.code == outcome)
+
+
+@pytest.mark.rfc(4013, "2.3")
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"])
+@pytest.mark.parametrize("name", ["a\r\n250 x", "a\x00", "a\x7f", "a\x85b", "\u2028"])
+def test_no_name_has_control_characters_though_any_account_may_be(mechanism, name):
+    asked = begin(mechanism, ANY)
+    match mechanism:
+        case "PLAIN":
+            step = asked.start(f"\0{name}\0pw".encode())
+        case "LOGIN":
+            asked.start(None)
+            step = asked.respond(name.encode())
+            step = asked.respond(b"pw") if isinstance(step, Challenge) else step
+        case "XOAUTH2":
+            step = asked.start(f"user={name}\1auth=Bearer t\1\1".encode())
+        case _:
+            step = asked.start(f"n,a={name},\1auth=Bearer t\1\1".encode())
+    if isinstance(step, Challenge):
+        step = asked.respond(b"\1")  # RFC 7628 §3.2.3: the client acknowledges the error
+    assert isinstance(step, Failure)
+    assert step.reason.isprintable()
 
 
 @pytest.mark.rfc(4422, "3.3")

@@ -22,9 +22,15 @@ def test_text_is_ascii_unless_the_client_asked_for_utf8():
     assert reply(553, "5.6.7", "é").encode(utf8=True) == "553 5.6.7 é\r\n".encode()
 
 
+@pytest.mark.rfc(5321, "4.2")
+@pytest.mark.parametrize("utf8", [False, True])
+def test_a_line_end_in_the_text_does_not_make_another_reply(utf8):
+    assert reply(553, "5.7.1", "a\r\n250 \x00b").encode(utf8=utf8) == b"553 5.7.1 a??250 ?b\r\n"
+
+
 @given(
     st.integers(200, 599),
-    st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]))),
     st.booleans(),
 )
 @pytest.mark.rfc(5321, "4.5.3.1.5")
