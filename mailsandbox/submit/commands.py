@@ -150,7 +150,9 @@ class SmtpCommands(SMTP, abc.ABC):
         """RFC 2033 §4.1: EHLO by another name, so that no one takes the one service for the other."""
         if self.spec.kind is not Kind.LMTP:
             self.say(reply(500, "5.5.1", "This is SMTP: EHLO (RFC 2033 §4.1)"))
-        elif hostname and (refusal := self.conversation.check_helo(hostname)) is not None:
+        elif not hostname:
+            self.say(reply(501, "5.5.4", "Syntax: LHLO domain"))
+        elif (refusal := self.conversation.check_helo(hostname)) is not None:
             self.say(refusal)
         else:
             await self._ehlo(hostname)

@@ -324,6 +324,8 @@ class SmtpConnection(SmtpReceiving):
         self._unknown += 1
         if self._unknown >= self.spec.limits.unknown_commands:
             return Hang(reply(421, "4.7.0", "Too many unrecognized commands"))
+        if not verb:
+            return reply(500, "5.5.1", "An empty line is no command (RFC 5321 §4.1.1)")
         shown = verb[:20] if verb.isascii() and verb.isprintable() else ascii(verb[:20])
         return reply(500, "5.5.1", f"Command {shown} not recognized (RFC 5321 §4.2.4)")
 

@@ -202,7 +202,7 @@ class Conversation:
         """RCPT, from "TO:" on."""
         if not self.transaction.open:
             return reply(503, "5.5.1", "MAIL first (RFC 5321 §4.1.4)")
-        if self.transaction.chunks:
+        if self.transaction.chunks or self.transaction.broken:
             return reply(503, "5.5.1", "BDAT has begun (RFC 3030 §2)")
         return add_recipient(
             self.transaction,

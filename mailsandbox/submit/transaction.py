@@ -239,14 +239,14 @@ def may_receive(transaction: Transaction, *, spec: ListenerSpec, by_bdat: bool) 
     """Whether DATA or BDAT may follow now; the refusal if not."""
     if not transaction.open:
         return reply(503, "5.5.1", "MAIL first (RFC 5321 §4.1.4)")
+    if transaction.broken:
+        return reply(503, "5.5.1", "An earlier chunk was refused: RSET first (RFC 3030 §2)")
     if not transaction.rcpt_tos:
         # RFC 5321 §3.3: 503 or 554 where there is no recipient; RFC 2033 §4.2: LMTP says 503.
         if spec.kind is Kind.LMTP:
             return reply(503, "5.5.1", "No valid recipients (RFC 2033 §4.2)")
         return reply(554, "5.5.1", "No valid recipients (RFC 5321 §3.3)")
     if by_bdat:
-        if transaction.broken:
-            return reply(503, "5.5.1", "An earlier chunk was refused: RSET first (RFC 3030 §2)")
         return None
     if transaction.chunks:
         return reply(503, "5.5.1", "DATA and BDAT can not be mixed (RFC 3030 §2)")
