@@ -69,6 +69,7 @@ class Transaction:
     results: list[Reply | None] = field(default_factory=list)
     uncertain: set[int] = field(default_factory=set)  # recipients whose copy may have been accepted
     unanswered: set[int] = field(default_factory=set)  # recipients about whom the reply is ours
+    refused: set[int] = field(default_factory=set)  # recipients whose reply is that to RCPT
     heard: bool = False  # the server has said something
     octets_sent: bool = False  # the whole message, with its end
     shutting: bool = False  # 421: the server closes the connection (RFC 5321 §3.8)
@@ -205,6 +206,7 @@ class Transaction:
                 self._accepted.append(index)
         elif self.results[index] is None:
             self.results[index] = answer
+            self.refused.add(index)
 
     def _on_data(self, answer: Reply) -> None:
         if 300 <= answer.code < 400:

@@ -237,7 +237,7 @@ class Visit:
         for index, recipient in enumerate(recipients):
             answer = transaction.results[index] or reply(451, "4.5.0", "no reply")
             remote = "" if index in transaction.unanswered else self.hop.host
-            outcome = _outcome(answer, remote)
+            outcome = _outcome(answer, remote, to_rcpt=index in transaction.refused)
             if isinstance(outcome, Done):
                 # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
                 lmtp = self.hop.lmtp
@@ -260,7 +260,7 @@ class Visit:
             if answer is None:
                 passed.append(recipient)
             else:
-                self.outcomes[recipient.address] = _outcome(answer, self.hop.host)
+                self.outcomes[recipient.address] = _outcome(answer, self.hop.host, to_rcpt=True)
         if passed:
             await self._fault("data", "")
         return passed
@@ -294,13 +294,13 @@ class Visit:
             self.session.note(text)
 
 
-def _outcome(answer: Reply, remote: str) -> Outcome:
-    """What a reply means for a recipient."""
+def _outcome(answer: Reply, remote: str, *, to_rcpt: bool = False) -> Outcome:
+    """What a reply means for a recipient. `to_rcpt`: it was the answer to RCPT."""
     if 200 <= answer.code < 300:
         return Done(answer, remote=remote)
     # RFC 5321 §4.5.3.1.10: 552 to RCPT for too many recipients counts as 452. A mailbox that is full (5.2.2) and a
     # message that is too large (5.3.4) say so in the enhanced code.
-    too_many = answer.code == 552 and answer.enhanced in ("", "5.5.3")
+    too_many = to_rcpt and answer.code == 552 and answer.enhanced in ("", "5.5.3")
     if answer.permanent and not too_many:
         return Never(answer, remote)
     return Later(answer, remote)

@@ -125,3 +125,14 @@ async def test_name_that_the_system_resolves_is_still_subject_to_the_allowed_net
     queue_id = await rig.send("b@beta.test")
     assert rig.attempts(queue_id)[0].address == "192.0.2.9:25"
     assert rig.attempts(queue_id)[0].outcomes[0].enhanced == "5.7.1"
+
+
+@pytest.mark.rfc(5321, "4.5.3.1.10")
+@pytest.mark.parametrize("verb", ["MAIL", "DATA", "."])
+async def test_552_to_anything_but_rcpt_is_for_good(make_rig, make_hop, verb):
+    hop = await make_hop(decide=lambda said, line: "552 message too large" if said == verb else None)
+    rig = await make_rig()
+    rig.route("beta.test", hop)
+    queue_id = await rig.send("b@beta.test")
+    assert rig.attempts(queue_id)[0].outcomes[0].outcome == "failed"
+    assert await rig.queue.count() == 0

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mailsandbox.clock import SystemClock
+from mailsandbox.faults import Drop, Fault, Respond
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import reply
+from mailsandbox.submit.model import Limits
 
 DEADLINE = 30.0
 TEXT = (
@@ -103,3 +106,51 @@ async def test_postfix_sends_forty_messages_over_few_connections(before):
     await arrived(service, 40)
     subjects = {incoming.octets.partition(b"Subject: ")[2].partition(b"\r\n")[0] for incoming in service.accepted}
     assert len(subjects) == 40
+
+
+RETRIES = "queue_run_delay = 1s\nminimal_backoff_time = 1s\nmaximal_backoff_time = 2s\n"
+
+
+@pytest.mark.client("postfix")
+@pytest.mark.rfc(5321, "4.5.4.1")
+@pytest.mark.parametrize(
+    ("stage", "action"),
+    [
+        ("connect", Respond(421, "going away", "4.3.2")),
+        ("mail", Respond(421, "going away", "4.3.2")),
+        ("rcpt", Drop()),
+        ("message", Respond(421, "going away", "4.3.2")),
+        ("message", Drop()),
+    ],
+)
+async def test_postfix_comes_again_after_421_and_after_a_broken_connection_and_delivers_once(before, stage, action):
+    service, postfix = await before(RETRIES)
+    service.context.faults.add(Fault(action, protocol="smtp", stage=stage, times=1))
+    await send(postfix.port, b"Subject: x\r\n\r\nx\r\n")
+    await arrived(service, 1)
+    [fault] = service.context.faults
+    assert fault.hits == 1
+    assert len(service.accepted) == 1
+
+
+@pytest.mark.client("postfix")
+@pytest.mark.rfc(6647, "2.4")
+async def test_postfix_comes_again_to_a_greylist(before):
+    clock = SystemClock()
+    service, postfix = await before(RETRIES, greylist=0.5, context={"clock": clock})
+    await send(postfix.port, b"Subject: x\r\n\r\nx\r\n")
+    await arrived(service, 1)
+    refused = [
+        line.text for session in service.context.sessions for line in session.transcript if " 4.7.1 " in line.text
+    ]
+    assert refused
+
+
+@pytest.mark.client("postfix")
+@pytest.mark.rfc(5321, "3.8")
+async def test_postfix_delivers_everything_to_a_listener_that_takes_two_connections_at_once(before):
+    service, postfix = await before(RETRIES, limits=Limits(connections=2, messages=3))
+    await send(postfix.port, *(b"Subject: %d\r\n\r\nx\r\n" % number for number in range(20)))
+    await arrived(service, 20)
+    subjects = {incoming.octets.partition(b"Subject: ")[2].partition(b"\r\n")[0] for incoming in service.accepted}
+    assert len(subjects) == 20
