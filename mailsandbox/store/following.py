@@ -36,6 +36,7 @@ class Missed:
 
     account_key: int
     upto: int
+    newest: int = 0  # number of the log when it was read
     rows: list[LogRow] = field(default_factory=list)
     deltas: list[MailboxDelta] = field(default_factory=list)
     lost: bool = False  # the log no longer reaches back: the mailboxes must be read anew
@@ -75,6 +76,18 @@ class Following:
             self._known[account_key] = seq
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
+
+    async def reach_newest(self, account_key: int) -> None:
+        """Follow up to what is committed now: a client that was told OK by another daemon finds here what it did."""
+        newest: int | None = None
+        while (known := self._known.get(account_key)) is not None and (newest is None or known < newest):
+            missed = await self._database.read(partial(_read_page, account_key, known, self._states.keys()))
+            newest = newest or missed.newest
+            self.apply([missed])
+            if missed.lost:
+                await self._states.read_anew(account_key)
+            if missed.upto <= known:
+                return
 
     def forget(self) -> None:
         """The database was put back to a snapshot: what was known is no longer so."""
@@ -181,8 +194,8 @@ def read_missed(tx: Tx, account_key: int, since: int, upto: int | None, held: se
     address, newest, cut = found
     last = newest if upto is None else upto
     if since < cut:
-        return Missed(account_key, last, lost=True)
-    missed = Missed(account_key, since)
+        return Missed(account_key, last, newest, lost=True)
+    missed = Missed(account_key, since, newest)
     deltas: dict[int, MailboxDelta] = {}
     touched: dict[int, set[int]] = {}
     for row in rows_between(tx, Account(account_key, address), since, last, _PAGE):

@@ -347,7 +347,14 @@ class Store:
 
     async def open_mailbox(self, account: str, name: str) -> MailboxState:
         """The shared state of a mailbox; `release()` it in the end. Raises NoSuchMailbox."""
-        return await self._states.open(account, name)
+        state = await self._states.open(account, name)
+        if self._following is not None:
+            try:
+                await self._following.reach_newest(state.account_key)
+            except BaseException:
+                state.release()
+                raise
+        return state
 
     def claim_recent(self, state: MailboxState) -> Uid:
         """The first UID that is \\Recent for the caller; from now on none of these is for anybody else."""

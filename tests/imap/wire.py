@@ -67,6 +67,8 @@ class Wire:
                 found.append(answer)
                 if answer.startswith(tag + b" "):
                     return found
+                if not answer:
+                    raise EOFError(f"connection ended before an answer to {octets!r}: {found}")
                 answer = await self.response()
             self.send(literal + piece)
         self.send(b"\r\n")
