@@ -35,7 +35,7 @@ from mailsandbox.relay.zone import Found
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.specs import SiteSpec
-from mailsandbox.store.credentials import Credentials
+from mailsandbox.store.credentials import Credentials, canonical
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.store import Store
 from mailsandbox.submit.handover import hand_over
@@ -108,7 +108,8 @@ class Site:
             site=spec.name,
             is_local=self.is_local,
             aliases=self._aliases,
-            limited=shared.credentials.has_quotas,
+            exists=self._exists,
+            checked=shared.credentials.has_quotas or not shared.credentials.any_account,
             store=shared.store,
             notifier=self._notifier,
             enqueue_in=self.queue.enqueue_in,
@@ -184,9 +185,15 @@ class Site:
         if self._aliases and self._aliases.find(address) is not None:
             loop = self._aliases.loop(address)
             return None if loop is None else reply(554, "5.4.6", f"Alias loop: {loop} (RFC 5321 §6.3)")
-        if self.is_local(address) and not self._shared.credentials.may_exist(address):
+        if self.is_local(address) and not self._exists(address):
             return reply(550, "5.1.1", f"No such mailbox here: <{address}>")
         return None
+
+    def _exists(self, address: str) -> bool:
+        # RFC 5321 §4.5.1: mail for postmaster is taken whoever else is there.
+        return self._shared.credentials.may_exist(address) or canonical(address) == canonical(
+            f"postmaster@{self.spec.domain}"
+        )
 
     def _journey_in(self, tx: Tx, incoming: Incoming) -> JourneyId:
         """The journey this message is on already, by the ids in its Received fields; else its own begins here."""

@@ -2,7 +2,7 @@
 
     recipients ──▶ aliases ──┬──▶ here, with room ──▶ store
                     ▲  │     ├──▶ elsewhere ────────▶ queue
-                    └──┘     └──▶ no room, a loop ──▶ refused: said in the session, else told by a notification
+                    └──┘     └──▶ nowhere, no room ▶ refused: said in the session, else told by a notification
 
 Invariants: every recipient ends in exactly one of these; nobody gets a message twice by being named twice; one full
 mailbox keeps nobody else's mail back, and no notification from being written. Knows no protocol.
@@ -62,7 +62,7 @@ class _Round:
 
 
 class Placing:
-    """Places messages of one site. `limited`: some accounts have a quota."""
+    """Places messages of one site. `checked`: not everyone is there (`exists`), or some have a quota."""
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class Placing:
         site: str,
         is_local: Callable[[str], bool],
         aliases: Aliases,
-        limited: bool,
+        exists: Callable[[str], bool],
+        checked: bool,
         store: Store,
         notifier: Notifier,
         enqueue_in: Callable[[Tx, NewItem], None],
@@ -81,7 +82,8 @@ class Placing:
         self._site = site
         self._is_local = is_local
         self._aliases = aliases
-        self._limited = limited
+        self._exists = exists
+        self._checked = checked
         self._store = store
         self._notifier = notifier
         self._enqueue_in = enqueue_in
@@ -91,7 +93,7 @@ class Placing:
 
     def refusals_in(self, tx: Tx, message: Message) -> dict[str, Reply]:
         """The recipients that can not be placed, by forward-path; nothing is written."""
-        if not self._limited and not self._aliases:
+        if not self._checked and not self._aliases:
             return {}
         refused: dict[str, Reply] = {}
         local: list[Recipient] = []
@@ -103,7 +105,7 @@ class Placing:
                     refused[recipient.address] = loop
                 case _:
                     pass
-        return refused | self._without_room(tx, deliveries(message.envelope, local, trace=message.trace), message)
+        return refused | self._without_mailbox(tx, deliveries(message.envelope, local, trace=message.trace), message)
 
     def place_in(self, tx: Tx, message: Message, refused: Mapping[str, Reply], *, tell: bool = True) -> None:
         """Place all recipients but the `refused`, as `refusals_in` found them. `tell`: their sender does not know."""
@@ -158,10 +160,13 @@ class Placing:
         # RFC 3461 §5.2.3: NOTIFY=SUCCESS is answered once the copy lies in the mailbox.
         return [self._report(one, Action.DELIVERED, _DELIVERED) for one in recipients if "SUCCESS" in one.notify]
 
-    def _without_room(self, tx: Tx, copies: Sequence[Delivery], message: Message) -> dict[str, Reply]:
+    def _without_mailbox(self, tx: Tx, copies: Sequence[Delivery], message: Message) -> dict[str, Reply]:
         refused: dict[str, Reply] = {}
         left: dict[str, int] = {}
-        for copy in copies:
+        for copy in copies if self._checked else ():
+            if not self._exists(copy.recipient):
+                refused[copy.recipient] = reply(550, "5.1.1", f"<{copy.recipient}>: No such mailbox here")
+                continue
             room = self._store.room_in(tx, copy.account)
             if room is None:
                 continue
@@ -226,7 +231,7 @@ class Placing:
             if canonical(one.address) not in around.placed and self._kind(one.address, inner.within) is _Kind.MAILBOX
         ]
         copies = deliveries(sent_on.envelope, mailboxes, trace=sent_on.trace)
-        refused = self._without_room(tx, copies, sent_on)
+        refused = self._without_mailbox(tx, copies, sent_on)
         self._place_in(tx, sent_on, refused, inner, self._undelivered_in(tx, sent_on, refused))
         return self._about_alias(recipient, alias)
 
