@@ -247,7 +247,8 @@ def _returned_part(
     """The third part: the message, or its header."""
     # RFC 3461 §4.3: RET is about failures; other notifications return the header.
     failed = any(report.action is Action.FAILED for report in reports)
-    ret = original.envelope.ret
+    # RFC 8689 §5: what was to travel in TLS only must not come back in clear text.
+    ret = "HDRS" if original.envelope.require_tls else original.envelope.ret
     limit = MAX_RETURNED if ret == "FULL" else -1 if ret else full_below - 1
     if failed and len(original.octets) <= limit:
         returned = _returned_message(original, boundary, to_seven_bit)

@@ -27,7 +27,7 @@ from mailsandbox.relay.parameters import sendable
 from mailsandbox.relay.pool import Pool
 from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop, Hops, Routes, Unroutable
-from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names
+from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names, tls_waived
 from mailsandbox.relay.visit import Equipment, Prepare, Visit
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
@@ -145,11 +145,16 @@ class RelayCourier:
             attempt.reached = True
             self._answer(attempt, hop, reply(550, "5.7.1", text))
             return
+        sts, waived = found.mta_sts, ""
+        asked = hop.tlsa or hop.tlsa_failed or sts is not None
+        if asked and not attempt.message.envelope.require_tls and tls_waived(attempt.message.octets):
+            # RFC 8689 §4.2.2: DANE and MTA-STS are passed over, REQUIRETLS is not.
+            hop, sts = msgspec.structs.replace(hop, tlsa=(), tlsa_failed=False), None
+            waived = "TLS-Required: No (RFC 8689 §3)"
         if hop.tlsa_failed:
             # RFC 7672 §2.1.2: whether it is secured can not be known, so it is not used; the message waits.
             self._answer(attempt, hop, reply(451, "4.7.5", f"the TLSA records of {hop.host} can not be had (SERVFAIL)"))
             return
-        sts = found.mta_sts
         unnamed = "" if sts is None or sts_names(hop.host, sts) else f"{hop.host} is not named by the MTA-STS policy"
         if unnamed and sts is not None and sts.mode == "enforce":
             # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
@@ -157,8 +162,8 @@ class RelayCourier:
             return
         kit, message = self._kit, attempt.message
         record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)
-        policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=found.mta_sts)
-        doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else ""
+        policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=sts)
+        doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else waived
         visit = Visit(kit, message, list(attempt.open), hop, policy, record, doubts=doubts)
         await visit.run()
         lines = visit.session.since(visit.mark) if visit.session is not None else []

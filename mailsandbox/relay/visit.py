@@ -147,7 +147,8 @@ class Visit:
     async def _transact(self, connection: Connection, *, kept: bool) -> bool:
         message = self.message
         if message.envelope.require_tls and "REQUIRETLS" not in connection.offers:
-            # RFC 8689 §4.2.1, §5: 5.7.30 REQUIRETLS support required.
+            # RFC 8689 §4.2.1: another exchanger is asked before it is returned; §5: 5.7.30 REQUIRETLS support required.
+            self.incapable.update(recipient.address for recipient in self.recipients)
             self._all(
                 reply(550, "5.7.30", f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"), ""
             )

@@ -207,6 +207,14 @@ def test_a_message_too_large_to_be_returned_comes_back_as_its_header_whatever_re
     assert b"\r\nA: 1\r\n" in notification
 
 
+@pytest.mark.rfc(8689, "5")
+@pytest.mark.parametrize("ret", ["", "FULL"])
+def test_a_message_that_was_to_travel_in_tls_only_comes_back_as_its_header(ret):
+    _, notification = composed(ret=ret, require_tls=True)
+    assert b"Subject: x" in notification
+    assert b"Hello" not in notification
+
+
 def test_a_header_without_end_is_cut():
     _, notification = composed(octets=b"A: 1\r\n" * 1_000_000, ret="HDRS")
     assert len(notification) < 110_000

@@ -175,3 +175,46 @@ async def test_injected_commands_are_dropped_by_the_listener(identity, listen):
     answers = await reader.readline()
     assert b"evil" not in answers
     writer.transport.abort()
+
+
+@pytest.mark.rfc(8689, "4.2.1")
+async def test_requiretls_asks_the_next_exchanger_where_one_does_not_offer_it(make_rig, make_hop, identity, trusting):
+    without = await make_hop(offers=OFFERS, tls=identity.context)
+    offering = await make_hop(offers=(*OFFERS, "REQUIRETLS"), tls=identity.context)
+    rig = await make_rig(tls=TlsPolicy("opportunistic", trusting))
+    rig.zone(
+        {
+            "beta.test": {"MX": ["10 mx.beta.test", "20 second.test"]},
+            "mx.beta.test": {"A": "127.0.0.1", "port": without.port},
+            "second.test": {"A": "127.0.0.1", "port": offering.port},
+        }
+    )
+    queue_id = await rig.send("b@beta.test", require_tls=True)
+    said = [attempt.outcomes[0].enhanced for attempt in rig.attempts(queue_id)]
+    assert said[0] == "5.7.30"
+    assert len(said) == 2
+    assert without.messages == []
+
+
+@pytest.mark.rfc(8689, "4.2.2")
+@pytest.mark.parametrize("policy", [{"TLSA": f"3 1 1 {'00' * 32}"}, {"TLSA": "SERVFAIL"}, {"domain": "sts"}])
+@pytest.mark.parametrize(
+    ("field", "require_tls", "sent"),
+    [
+        ("TLS-Required: No", False, True),
+        ("tls-required:\r\n no ", False, True),
+        ("TLS-Required: Yes", False, False),
+        ("X: 1\r\n\r\nTLS-Required: No", False, False),
+        ("TLS-Required: No", True, False),
+    ],
+)
+async def test_an_author_can_waive_what_the_receiver_asks_for_but_not_requiretls(
+    make_rig, make_hop, policy, field, require_tls, sent
+):
+    hop = await make_hop()
+    rig = await make_rig(tls=TlsPolicy("opportunistic"))
+    sts = {"domain": {"mta_sts": {"mode": "enforce", "mx": ["mx.other.test"]}}}
+    rig.zone(zone_for(hop, **(sts if "domain" in policy else policy)))
+    octets = f"From: a@alpha.test\r\n{field}\r\n\r\nHello\r\n".encode()
+    await rig.send("b@beta.test", octets=octets, require_tls=require_tls)
+    assert bool(hop.messages) is sent
