@@ -8,7 +8,7 @@ Invariant: a daemon is buried once, by one other, in the transaction in which th
 """
 
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -29,38 +29,44 @@ class Presence:
     def __init__(self, name: str) -> None:
         self._name = name
         self._works = False
+        self._held = False
         self._missed: dict[str, float] = {}  # since when a daemon's lock has been free
         self._next_look = 0.0
 
     def enter(self, connection: _Connection, witness: _Connection) -> None:
         """Take the lock for a session, and see by `witness`, another one, whether the engine has such locks."""
         self._missed.clear()
-        self._works = False
         try:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_key(self._name),))
-            free = witness.execute("SELECT pg_try_advisory_lock(%s)", (_key(self._name),)).fetchone()
+            # Never waited for: an earlier session of ours, whose end the server has not noticed, may still have it.
+            self._held = _taken(connection, "pg_try_advisory_lock", self._name)
+            self._works = not (self._held and _taken(witness, "pg_try_advisory_lock", self._name))
         except psycopg.Error:
             if connection.closed:
                 raise
-            return  # not known there
-        self._works = free == (False,)
-        if self._works:
-            connection.execute("INSERT INTO daemons (name) VALUES (%s) ON CONFLICT DO NOTHING", (self._name,))
+            self._works = False  # not known there
+        if self._works and self._held:
+            self._register(connection)
 
     def dead(self, connection: _Connection, now: float) -> list[str]:
         """The daemons that are gone, looked for once in `LOOK`; `now` in seconds of a monotonic clock."""
         if not self._works or now < self._next_look:
             return []
         self._next_look = now + LOOK
-        others = connection.execute("SELECT name FROM daemons WHERE name <> %s", (self._name,)).fetchall()
-        free = {name for (name,) in others if self._is_free(connection, name)}
+        self._held = self._held or _taken(connection, "pg_try_advisory_lock", self._name)
+        names = {name for (name,) in connection.execute("SELECT name FROM daemons").fetchall()}
+        if self._held and self._name not in names:  # new, or held for dead, or put back to a snapshot
+            self._register(connection)
+        # The session commits each statement, which gives the locks back at once.
+        free = {name for name in names - {self._name} if _taken(connection, "pg_try_advisory_xact_lock", name)}
         self._missed = {name: self._missed.get(name, now) for name in free}
         return [name for name, since in self._missed.items() if now - since >= GRACE]
 
-    def _is_free(self, connection: _Connection, name: str) -> bool:
-        # The session commits each statement, which gives the lock back at once.
-        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_key(name),)).fetchone()
-        return row == (True,)
+    def _register(self, connection: _Connection) -> None:
+        connection.execute("INSERT INTO daemons (name) VALUES (%s) ON CONFLICT DO NOTHING", (self._name,))
+
+
+def _taken(connection: _Connection, function: LiteralString, name: str) -> bool:
+    return connection.execute(f"SELECT {function}(%s)", (_key(name),)).fetchone() == (True,)
 
 
 def bury(tx: Tx, name: str, heirs: list[Heir]) -> None:
