@@ -2,19 +2,22 @@
 
 Works run in a writer thread, those that came together in one transaction; reads in reader threads, each with its own
 connection and snapshot. What a work announces reaches the other daemons by NOTIFY when it is committed.
-Invariant: nothing is retried once COMMIT was sent, so no work takes effect twice; a lost connection is opened anew for
-the next work, so the daemon recovers by itself.
+Invariant: nothing is retried once COMMIT was sent, so no work takes effect twice; where its answer was lost the server
+is asked what became of it. A lost connection is opened anew for the next work, so the daemon recovers by itself.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg import errors
 
 from mailsandbox.database import copying, presence
 from mailsandbox.database.batch import Submission, closed, settle
@@ -32,6 +35,8 @@ MAX_BATCH: Final = 256  # works in one transaction, which holds the rows they lo
 ATTEMPTS: Final = 6  # at a work that lost a deadlock
 MAX_PAYLOAD: Final = 7_000  # octets; PostgreSQL's limit for NOTIFY is 8,000
 _CONNECT_TIMEOUT: Final = 5  # seconds
+_ASKED: Final = 5.0  # seconds; how long a server that went away in COMMIT is asked what became of it
+_PAUSE: Final = 0.1  # seconds between two such questions
 
 Settled = tuple[list[Submission], list[Any], list[Callable[[], None]]]  # Any: results of unrelated works
 
@@ -57,6 +62,7 @@ class PostgresDatabase:
         self._running = False
         self._scheduled = False
         self._open = False
+        self._numbered = True  # until an engine says that it knows no numbers of transactions
         self._idle = asyncio.Event()
         self._idle.set()
         self._statements = Statements()
@@ -214,16 +220,36 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     def _transact(self, batch: list[Submission]) -> Settled:
-        connection = self._connected_writer()
+        connection, number = self._begin()
         tx = PostgresTx(connection, self._statements)
         try:
             outcomes = [submission.work(tx) for submission in batch]
             self._notify(tx)
-            connection.commit()
         except BaseException:
             self._roll_back(connection)
             raise
+        try:
+            connection.commit()
+        except psycopg.Error as error:
+            self._roll_back(connection)
+            if not isinstance(error, psycopg.OperationalError) or not self._is_committed(number):
+                raise
         return batch, outcomes, tx.callbacks
+
+    def _is_committed(self, number: str) -> bool:
+        """Whether a transaction whose COMMIT was not answered is in the database all the same.
+
+        A client that is told 452 sends again: without asking, the message would be there twice. False where the server
+        does not come back soon, and on engines that give transactions no numbers.
+        """
+        deadline = time.monotonic() + _ASKED
+        while number and time.monotonic() < deadline:
+            with contextlib.suppress(psycopg.OperationalError), self._connect() as connection:
+                row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()
+                if row != ("in progress",):  # the server may not have noticed yet that its client is gone
+                    return row == ("committed",)
+            time.sleep(_PAUSE)
+        return False
 
     def _notify(self, tx: PostgresTx) -> None:
         payload = self.daemon
@@ -235,16 +261,27 @@ class PostgresDatabase:
         if tx.topics:
             tx.execute("SELECT pg_notify('mailsandbox', ?)", (payload,))
 
-    def _connected_writer(self) -> Connection:
-        """The writer's connection, made anew if it was lost; a session that ended while idle is noticed here."""
+    def _begin(self) -> tuple[Connection, str]:
+        """A transaction and its number. The connection is made anew if it was lost: one that idled tells it here."""
         if self._writer is not None and not self._writer.closed:
             try:
-                self._writer.execute("SELECT 1")  # begins the transaction
-                return self._writer
+                return self._writer, self._number(self._writer)
             except psycopg.OperationalError:
                 self._writer.close()
         self._writer = self._connect()
-        return self._writer
+        return self._writer, self._number(self._writer)
+
+    def _number(self, connection: Connection) -> str:
+        if not self._numbered:
+            connection.execute("SELECT 1")
+            return ""
+        try:
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        except (errors.UndefinedFunction, errors.FeatureNotSupported):
+            connection.rollback()
+            self._numbered = False
+            return ""
+        return str(row[0]) if row else ""
 
     def _roll_back(self, connection: Connection | None) -> None:
         if connection is None:
