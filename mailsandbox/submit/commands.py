@@ -97,6 +97,10 @@ class SmtpCommands(SMTP, abc.ABC):
         """From now on (or no longer) lines go to aiosmtpd's reader: challenges of AUTH are answered there."""
 
     @abc.abstractmethod
+    def response_too_long(self) -> None:
+        """A challenge was answered by more than the reader takes: refuse it, all of it."""
+
+    @abc.abstractmethod
     def has_more_input(self) -> bool:
         """Whether the client has sent more than has been read."""
 
@@ -256,10 +260,11 @@ class SmtpCommands(SMTP, abc.ABC):
         try:
             return await super().challenge_auth(challenge, encode_to_b64)
         except ValueError:  # from the reader: longer than its limit
-            self.say(reply(500, "5.5.2", "Line too long (RFC 4954 §4)"))
-            return MISSING
+            pass
         finally:
             self.take_response(expected=False)
+        self.response_too_long()
+        return MISSING
 
     def decode_response(self, text: str) -> bytes | None:
         """An initial response; None where it is not base64, which is said here."""

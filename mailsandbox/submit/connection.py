@@ -102,6 +102,7 @@ class SmtpConnection(SmtpReceiving):
         elif reading is Reading.CHUNK:
             self._receive_chunk(data)
         elif reading is Reading.RESPONSE:
+            self._line_ended = data.endswith(b"\n")
             super().data_received(data)
         elif reading is not Reading.CLOSED:
             self._input += data
@@ -266,6 +267,18 @@ class SmtpConnection(SmtpReceiving):
         self._reading = Reading.COMMAND
         self._record.client("[a line that is too long]")
         self.say(_TOO_LONG)
+
+    def response_too_long(self) -> None:
+        """The reader has dropped the line as far as it was there; its rest (of a password) is no command."""
+        if self._input or self._line_ended:
+            self.say(_TOO_LONG)
+        else:
+            self._reading = Reading.OVERLONG
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether a message is being stored."""
+        return self._handing_over
 
     def _line(self, line: bytes) -> None:
         text = line.decode("utf-8", "surrogateescape")

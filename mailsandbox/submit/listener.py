@@ -126,7 +126,11 @@ class SmtpListener:
         server.close()
         for connection in list(self._shared.connections):
             connection.stop()
-        await self._shared.tasks.aclose(timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout / 2):
+                while any(connection.handing_over for connection in self._shared.connections):
+                    await asyncio.sleep(0.001)
+        await self._shared.tasks.aclose(timeout / 2)
         await asyncio.sleep(0)
         for connection in list(self._shared.connections):
             connection.abort()

@@ -183,6 +183,7 @@ class SmtpReceiving(SmtpWire):
         return incoming
 
     async def _hand_over(self, incoming: Incoming) -> Reply | EachReply:
+        self._handing_over = True
         try:
             with self._context.clock.working():
                 return await self._context.accept(incoming)
@@ -190,6 +191,8 @@ class SmtpReceiving(SmtpWire):
             self._record.note(f"not stored: {error}")
             # RFC 3463 §3.4: X.3.1 mail system full, for now.
             return reply(452, "4.3.1", f"Cannot store the message now: {' '.join(str(error).split())[:200]}")
+        finally:
+            self._handing_over = False
 
     def _proceed(self, answer: Reply) -> None:
         """Answer, and go on reading commands."""
@@ -198,6 +201,8 @@ class SmtpReceiving(SmtpWire):
             return
         self.say(answer)
         self._reading = Reading.COMMAND
+        if self._stopping:
+            self.stop()
         self._run()
 
     def _too_large(self, size: int) -> Reply:

@@ -19,7 +19,7 @@ from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.commands import SmtpCommands, reply_of
 from mailsandbox.submit.conversation import Hang
-from mailsandbox.submit.eager import start, within_task
+from mailsandbox.submit.eager import Waiting, start, within_task
 from mailsandbox.submit.model import Authentication
 from mailsandbox.submit.spool import Spool
 
@@ -86,6 +86,9 @@ class SmtpWire(SmtpCommands):
         self._heard = self._receiving_since = 0.0
         self._eof = self._stopped_reading = self._stopped_writing = self._muted = False
         self._before_response = Reading.EARLY
+        self._waited_for: Waiting | None = None
+        self._handing_over = self._stopping = False
+        self._line_ended = False  # of what aiosmtpd's reader was given last
         self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._outcome = ""
 
@@ -106,11 +109,12 @@ class SmtpWire(SmtpCommands):
             if self._reading is Reading.COMMAND:
                 self._reading = Reading.WAITING
             self._flush()
-            self._shared.spawn(self._wait(waiting.rest()), "command")
+            self._waited_for = waiting
+            self._shared.spawn(self._wait(waiting), "command")
 
-    async def _wait(self, rest: Coroutine[Any, Any, None]) -> None:  # Any: see _step
+    async def _wait(self, waiting: Waiting) -> None:
         try:
-            await rest
+            await waiting.rest()
         except ConnectionError:
             self._end("")
         except asyncio.CancelledError:
@@ -118,7 +122,8 @@ class SmtpWire(SmtpCommands):
             raise
         except Exception as error:
             self._failed(error)
-        if self._reading is Reading.WAITING:
+        # It may have begun the next that waits: the end of a message goes on with the commands behind it.
+        if self._reading is Reading.WAITING and self._waited_for is waiting:
             self._reading = Reading.COMMAND
         self._heard = self.loop.time()
         self._run()
@@ -221,6 +226,7 @@ class SmtpWire(SmtpCommands):
         if expected:
             self._before_response, self._reading = self._reading, Reading.RESPONSE
             if self._input:
+                self._line_ended = self._input.endswith(b"\n")
                 self._reader.feed_data(bytes(self._input))
                 self._input.clear()
             return
@@ -295,7 +301,9 @@ class SmtpWire(SmtpCommands):
 
     def stop(self) -> None:
         """The listener stops (RFC 5321 §3.8: 421)."""
-        if self._reading in (Reading.WAITING, Reading.RESPONSE):
+        if self._handing_over:
+            self._stopping = True  # the message will be stored: were its sender not told, it would come again
+        elif self._reading in (Reading.WAITING, Reading.RESPONSE):
             self._end("closed")
         elif self._reading is not Reading.CLOSED:
             self.hang(Hang(reply(421, "4.3.2", f"{self.spec.hostname} shutting down"), "closed"))

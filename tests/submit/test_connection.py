@@ -165,6 +165,24 @@ async def test_no_password_is_remembered(serve, mechanism, responses):
     assert service.session().account == "bob"
 
 
+@pytest.mark.rfc(4954, "4")
+@pytest.mark.parametrize("tail", [1, 100, 5_000, 13_000])
+async def test_the_rest_of_an_overlong_response_is_no_command_and_not_remembered(serve, tail):
+    service = await serve()
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    await wire.ask("AUTH LOGIN")
+    wire.writer.write(b"s" * 13_000)
+    await wire.writer.drain()
+    record = service.session()
+    async with asyncio.timeout(DEADLINE):
+        while "***" not in said(record, "C"):
+            await asyncio.sleep(0.001)
+    assert (await wire.ask(b"s" * tail + b"\r\n")).startswith("500 5.5.2 Line too long")
+    assert (await wire.ask("NOOP")).startswith("250 ")
+    assert "s" * min(tail, 50) not in "".join(text for text in said(record, "C") if text.startswith("s"))
+
+
 async def test_a_client_that_hangs_up_in_data_is_remembered_and_leaves_nothing(serve):
     service = await serve()
     wire = await Wire.connect(service)
@@ -400,6 +418,25 @@ async def test_commands_sent_ahead_while_a_message_is_stored_are_answered_in_ord
     assert (await wire.answer()).startswith("250 2.0.0 OK")
     assert (await wire.answer()).startswith("252 ")
     assert (await wire.answer()).startswith("221 ")
+
+
+@pytest.mark.rfc(3030, "4.2")
+async def test_messages_pipelined_as_chunks_are_stored_one_after_the_other(serve):
+    accepted = []
+
+    async def accept(incoming):
+        await asyncio.sleep(0)
+        accepted.append(incoming.octets)
+        return incoming.reply
+
+    service = await serve(context={"accept": accept})
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    one = b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nBDAT 1 LAST\r\n"
+    wire.writer.write(one + b"1" + one + b"2" + one + b"3" + b"VRFY bob\r\n")
+    codes = [(await wire.answer())[:9] for _ in range(10)]
+    assert codes == ["250 2.1.0", "250 2.1.5", "250 2.0.0"] * 3 + ["252 2.0.0"]
+    assert accepted == [b"1", b"2", b"3"]
 
 
 async def test_a_recipient_that_the_site_refuses_is_refused(serve):
@@ -710,6 +747,46 @@ async def test_a_port_in_use_is_a_start_error_that_names_it(serve):
 async def test_implicit_tls_without_a_certificate_is_a_start_error(serve):
     with pytest.raises(StartError, match="certificate"):
         await serve(kind=Kind.SUBMISSIONS, context={"tls": None})
+
+
+@pytest.mark.rfc(5321, "3.8")
+async def test_who_waits_for_the_answer_to_a_message_gets_it_before_the_listener_closes(serve):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def accept(incoming):
+        begun.set()
+        await go_on.wait()
+        return incoming.reply
+
+    service = await serve(context={"accept": accept})
+    wire = await Wire.connect(service)
+    await wire.begin()
+    wire.writer.write(b".\r\nNOOP\r\n")
+    await asyncio.wait_for(begun.wait(), DEADLINE)
+    closing = asyncio.ensure_future(service.listener.aclose())
+    await asyncio.sleep(0)
+    go_on.set()
+    first, second, *rest = (await wire.closed()).splitlines()
+    assert first.startswith(b"250 2.0.0 Ok: queued")
+    assert second.startswith(b"421 4.3.2 ")
+    assert rest == []
+    await closing
+
+
+async def test_a_store_that_hangs_does_not_keep_the_listener_from_closing(serve):
+    async def accept(_incoming):
+        await asyncio.Event().wait()
+
+    service = await serve(context={"accept": accept})
+    wire = await Wire.connect(service)
+    await wire.begin()
+    wire.writer.write(b".\r\n")
+    async with asyncio.timeout(DEADLINE):
+        while not any(connection.handing_over for connection in service.listener._shared.connections):
+            await asyncio.sleep(0.001)
+    await service.listener.aclose(0.02)
+    assert await wire.closed() == b""
+    assert service.listener.connections == 0
 
 
 @pytest.mark.rfc(5321, "3.8")
