@@ -6,6 +6,7 @@ Invariant: an account always has an INBOX; a UIDVALIDITY is never given twice; k
 from collections.abc import Sequence
 from typing import Final
 
+from mailsandbox.database.tx import Row
 from mailsandbox.errors import BadMailboxName, MailboxExists, NoSuchMailbox
 from mailsandbox.store import bulkflags
 from mailsandbox.store.contents import Contents
@@ -19,8 +20,10 @@ _MAX_TARGETS: Final = 10_000  # mailboxes, about 3 MB
 _STATUS: Final = (
     "SELECT m.name, m.uid_validity, m.uid_next, m.mod_seq, m.messages, m.unseen, m.deleted, m.octets, m.recent_from, "
     "m.id, m.special_use, s.name IS NOT NULL FROM mailboxes m "
-    "LEFT JOIN subscriptions s ON s.account_id = m.account_id AND s.name = m.name WHERE m.account_id = ?"
+    "LEFT JOIN subscriptions s ON s.account_id = m.account_id AND s.name = m.name WHERE"
 )
+_OF_ACCOUNT: Final = f"{_STATUS} m.account_id = ?"
+_OF_ONE: Final = f"{_STATUS} m.account_id = (SELECT id FROM accounts WHERE address = ?) AND m.name = ?"
 
 
 class Mailboxes:
@@ -156,15 +159,19 @@ class Mailboxes:
             kind = ChangeType.MAILBOX_SUBSCRIBE if subscribed else ChangeType.MAILBOX_UNSUBSCRIBE
             unit.log(seq, kind, mailbox)
 
-    def statuses(self, unit: Unit, account: Account, name: str | None = None) -> list[MailboxStatus]:
-        """Counters of all mailboxes by name, INBOX first; or of the one of a canonical name."""
-        sql, parameters = _STATUS, [account.key]
-        if name is not None:
-            rows = unit.tx.execute(f"{sql} AND m.name = ?", [*parameters, name]).fetchall()
-        else:
-            rows = unit.tx.execute(sql, parameters).fetchall()
+    def statuses(self, unit: Unit, account: Account) -> list[MailboxStatus]:
+        """Counters of all mailboxes by name, INBOX first."""
+        rows = unit.tx.execute(_OF_ACCOUNT, (account.key,)).fetchall()
         rows.sort(key=lambda row: (row[0] != INBOX, row[0]))
-        return [MailboxStatus(*(*row[:9], f"F{row[9]}", row[10], bool(row[11]))) for row in rows]
+        return [_status_of(row) for row in rows]
+
+    def status(self, unit: Unit, address: str, name: str) -> MailboxStatus:
+        """Counters of one mailbox; raises NoSuchAccount, NoSuchMailbox."""
+        row = unit.tx.execute(_OF_ONE, (canonical(address), mailbox_name(name))).fetchone()
+        if row is None:
+            unit.account(address)
+            raise NoSuchMailbox(f"there is no mailbox {name}")
+        return _status_of(row)
 
     def remove_account(self, unit: Unit, account: Account) -> None:
         """Remove an account with all it has."""
@@ -254,8 +261,5 @@ class Mailboxes:
         ).rowcount
 
 
-def require_status(found: list[MailboxStatus], name: str) -> MailboxStatus:
-    """The one status that was asked for; raises NoSuchMailbox."""
-    if not found:
-        raise NoSuchMailbox(f"there is no mailbox {name}")
-    return found[0]
+def _status_of(row: Row) -> MailboxStatus:
+    return MailboxStatus(*(*row[:9], f"F{row[9]}", row[10], bool(row[11])))

@@ -165,8 +165,7 @@ class MessageRow(msgspec.Struct, gc=False):
         return message_id_of(self.mailbox_key, self.uid)
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxStatus:
+class MailboxStatus(msgspec.Struct, frozen=True):
     """Counters of one mailbox (STATUS, GET mailboxes)."""
 
     name: str

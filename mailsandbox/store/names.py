@@ -1,5 +1,6 @@
 """Mailbox names: what can be one, and which spellings are the same. The hierarchy separator is "/"."""
 
+from functools import lru_cache
 from typing import Final
 
 from mailsandbox.errors import BadMailboxName
@@ -9,6 +10,7 @@ SEPARATOR: Final = "/"
 MAX_NAME: Final = 1000  # octets of UTF-8; Dovecot: 4096 for the path, Gmail: 225 characters
 
 
+@lru_cache(maxsize=1_024)
 def mailbox_name(name: str) -> str:
     """The canonical spelling: INBOX in capitals, without a trailing separator. Raises BadMailboxName."""
     if name == INBOX:

@@ -68,8 +68,10 @@ def read_rendered(tx: Tx, rows: Sequence[MessageRow], columns: Sequence[str]) ->
             None if (octets := found_headers.get((row.mailbox_key, row.uid))) is None else (octets,) for row in rows
         ]
     stored = [column for column in columns if column not in ("header", "trace_octets")]
-    keys = {row.content_id for row in rows}
-    values = _columns(tx, keys, stored)
+    ids = [row.content_id for row in rows]
+    if len(stored) == len(columns) and (in_order := _in_order(tx, ids, stored)) is not None:
+        return in_order
+    values = _columns(tx, set(ids), stored)
     headers = _headers(tx, rows) if "header" in columns else {}
     lengths = _trace_octets(tx, rows) if "trace_octets" in columns else {}
     if len(stored) == len(columns):
@@ -95,19 +97,43 @@ def read_rendered(tx: Tx, rows: Sequence[MessageRow], columns: Sequence[str]) ->
     return result
 
 
+def _in_order(tx: Tx, ids: Sequence[int], columns: Sequence[str]) -> list[Row | None] | None:
+    """The values for contents that were stored one after the other, as those of one mailbox often are.
+
+    None where they were not, or where some vanished: then each has to be looked up.
+    """
+    if len(ids) < 2 or ids[-1] - ids[0] != len(ids) - 1 or ids != list(range(ids[0], ids[-1] + 1)):
+        return None
+    key, sources, tables = _sources(columns)
+    sql = f"SELECT {sources} FROM {tables} WHERE {key} BETWEEN ? AND ? ORDER BY {key}"
+    found = tx.execute(sql, (ids[0], ids[-1])).fetchall()
+    if len(found) != len(ids):
+        return None
+    return [_split(row, columns) for row in found] if "references" in columns else found
+
+
 def _columns(tx: Tx, keys: set[int], columns: Sequence[str]) -> dict[int, Row]:
     if not columns:
         return {key: () for (key,) in _by_key(tx, "SELECT id FROM contents WHERE id", keys)}
+    key, sources, tables = _sources(columns)
+    found = _by_key(tx, f"SELECT {key}, {sources} FROM {tables} WHERE {key}", keys)
+    if "references" in columns:
+        return {row[0]: _split(row[1:], columns) for row in found}
+    return {row[0]: row[1:] for row in found}
+
+
+def _sources(columns: Sequence[str]) -> tuple[str, str, str]:
+    """Of a statement for these columns: the key, what is selected, and from where."""
     sources = [_CONTENT_COLUMNS[column] for column in columns]
     used = sorted({source[0] for source in sources})
     first = used[0]
     tables = _TABLES[first] + "".join(f" JOIN {_TABLES[each]} ON {_KEYS[each]} = {_KEYS[first]}" for each in used[1:])
-    sql = f"SELECT {_KEYS[first]}, {', '.join(sources)} FROM {tables} WHERE {_KEYS[first]}"
-    found = {row[0]: row[1:] for row in _by_key(tx, sql, keys)}
-    if "references" in columns:
-        at = columns.index("references")
-        found = {key: (*row[:at], row[at].split(), *row[at + 1 :]) for key, row in found.items()}
-    return found
+    return _KEYS[first], ", ".join(sources), tables
+
+
+def _split(row: Row, columns: Sequence[str]) -> Row:
+    at = columns.index("references")
+    return (*row[:at], row[at].split(), *row[at + 1 :])
 
 
 def _headers(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], bytes]:

@@ -21,7 +21,7 @@ from mailsandbox.store.credentials import canonical
 from mailsandbox.store.flagging import store_flags
 from mailsandbox.store.following import TOPIC, Following
 from mailsandbox.store.logrow import Changes
-from mailsandbox.store.mailboxes import Mailboxes, require_status
+from mailsandbox.store.mailboxes import Mailboxes
 from mailsandbox.store.maildrops import Maildrops
 from mailsandbox.store.messages import Messages, Quota
 from mailsandbox.store.model import (
@@ -37,7 +37,7 @@ from mailsandbox.store.model import (
     Seq,
     Uid,
 )
-from mailsandbox.store.names import INBOX, mailbox_name
+from mailsandbox.store.names import INBOX
 from mailsandbox.store.schema import MIGRATIONS
 from mailsandbox.store.search import Scope, search_mailbox
 from mailsandbox.store.state import MailboxState
@@ -162,11 +162,7 @@ class Store:
 
     async def status(self, account: str, name: str) -> MailboxStatus:
         """One mailbox's counters; raises NoSuchMailbox."""
-        return await self._read(
-            lambda unit: require_status(
-                self.mailboxes_of.statuses(unit, unit.account(account), mailbox_name(name)), name
-            )
-        )
+        return await self._read(lambda unit: self.mailboxes_of.status(unit, account, name))
 
     async def create_mailbox(self, account: str, name: str, special_use: str = "") -> None:
         """Raises MailboxExists, BadMailboxName."""

@@ -1,7 +1,8 @@
 """What SORT and THREAD keep of a mailbox is what they would work out anew, whatever came, went or was re-rendered."""
 
 import random
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mailsandbox.message.rendering import Rendered, render
 from mailsandbox.store.contents import Contents

@@ -70,7 +70,10 @@ async def test_an_open_mailbox_follows_the_other_daemons(daemons: list[Store]) -
     assert state.uids == [2]
     assert state.rows[2].flags.text == "\\Seen"
     assert state.highest_mod_seq == (await here.status(BOB, "INBOX")).highest_mod_seq
-    assert [change.seq for change in told] == [3, 4, 5, 6]
+    seqs = [change.seq for change in told]
+    # The announcement of the first delivery may arrive before the mailbox is opened or after it.
+    assert seqs == list(range(seqs[0], 7))
+    assert seqs[0] in (1, 3)
 
 
 async def test_three_daemons_writing_at_once_agree(daemons: list[Store]) -> None:

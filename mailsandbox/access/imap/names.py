@@ -75,6 +75,7 @@ def decode_name(octets: bytes, *, utf8: bool) -> str:
     return canonical(name)
 
 
+@lru_cache(maxsize=1_024)
 def encode_name(name: str, *, utf8: bool) -> bytes:
     """A mailbox name as the client reads it."""
     return name.encode("utf-8", "replace") if utf8 else encode_utf7(name)

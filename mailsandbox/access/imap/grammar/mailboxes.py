@@ -1,9 +1,11 @@
 """Commands on mailboxes: SELECT, CREATE, LIST, STATUS and their kin. Pure."""
 
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 
+from mailsandbox.access.imap.framing import CommandOctets
 from mailsandbox.access.imap.grammar.scanner import Scanner
 from mailsandbox.access.imap.responses import GrammarError
 from mailsandbox.access.imap.sets import SequenceSet
@@ -234,7 +236,20 @@ def status(scanner: Scanner) -> Status:
     scanner.space()
     mailbox = scanner.mailbox()
     scanner.space()
-    return Status(mailbox, status_items(scanner))
+    rest = scanner.text[scanner.pos :]
+    if b"{" in rest:
+        return Status(mailbox, status_items(scanner))
+    scanner.pos = len(scanner.text)
+    return Status(mailbox, _cached_items(rest))
+
+
+@lru_cache(maxsize=64)
+def _cached_items(rest: bytes) -> StatusItems:
+    """Clients repeat the same items for each mailbox; the parse is kept."""
+    scanner = Scanner(CommandOctets(rest))
+    items = status_items(scanner)
+    scanner.end()
+    return items
 
 
 def list_(scanner: Scanner) -> List:

@@ -1,6 +1,6 @@
 """LIST, LSUB and STATUS (RFC 9051 §6.3.9, §6.3.11; RFC 5258, 5819, 6154, 9590; RFC 3501 §6.3.9)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -190,38 +190,33 @@ def status_refused(session: Session, items: StatusItems) -> Result | None:
 
 async def status_line(session: Session, found: MailboxStatus, items: StatusItems) -> bytes:
     """The STATUS response."""
-    words = [f"{name} {await _value(session, found, name)}".encode() for name in items.names]
+    words = [
+        b"%b %b" % (name.encode(), _COUNTERS[name](found))
+        if name in _COUNTERS
+        else b"%b %d" % (name.encode(), await _counted(session, found, name))
+        for name in items.names
+    ]
     return b"STATUS %b (%b)" % (session.name(found.name), b" ".join(words))
 
 
-async def _value(session: Session, found: MailboxStatus, name: str) -> int | str:
-    match name:
-        case "MESSAGES":
-            return found.messages
-        case "UIDNEXT":
-            return found.uid_next
-        case "UIDVALIDITY":
-            return found.uid_validity
-        case "UNSEEN":
-            return found.unseen
-        case "DELETED":
-            return found.deleted
-        case "SIZE":
-            return found.octets
-        case "HIGHESTMODSEQ":
-            return found.highest_mod_seq
-        case "MAILBOXID":
-            return f"({found.mailbox_id})"
-        case "APPENDLIMIT":
-            return session.options.append_limit if found.append_limit is None else found.append_limit
-        case _:
-            return await _counted(session, found.name, name)
+_COUNTERS: Final[Mapping[str, Callable[[MailboxStatus], bytes]]] = {
+    "MESSAGES": lambda found: b"%d" % found.messages,
+    "UIDNEXT": lambda found: b"%d" % found.uid_next,
+    "UIDVALIDITY": lambda found: b"%d" % found.uid_validity,
+    "UNSEEN": lambda found: b"%d" % found.unseen,
+    "DELETED": lambda found: b"%d" % found.deleted,
+    "SIZE": lambda found: b"%d" % found.octets,
+    "HIGHESTMODSEQ": lambda found: b"%d" % found.highest_mod_seq,
+    "MAILBOXID": lambda found: b"(%b)" % found.mailbox_id.encode(),
+}
 
 
-async def _counted(session: Session, mailbox: str, name: str) -> int:
-    """RECENT and DELETED-STORAGE are not kept as counters; they are rarely asked for."""
+async def _counted(session: Session, found: MailboxStatus, name: str) -> int:
+    """What is kept as no counter; it is rarely asked for."""
+    if name == "APPENDLIMIT":
+        return session.options.append_limit if found.append_limit is None else found.append_limit
     try:
-        state = await session.context.store.open_mailbox(session.account, mailbox)
+        state = await session.context.store.open_mailbox(session.account, found.name)
     except NoSuchMailbox:
         return 0
     try:
