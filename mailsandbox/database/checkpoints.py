@@ -1,7 +1,9 @@
 """Moves what is in SQLite's write-ahead log into the database file, on a thread and a connection of its own.
 
 SQLite would do it within a COMMIT, which some message would then wait for. A passive checkpoint waits for nobody and
-nobody waits for it; under steady load it cannot start the log anew, so beyond MAX_LOG the writer is asked to pause.
+nobody waits for it, but under steady load it is never quite done. So the writer moves the little that came meanwhile
+between two batches, and the next batch begins the log anew: a log that is written over is synchronised in half the time
+of one that grows. Where a reader holds the log, it grows; beyond MAX_LOG the writer pauses until it is empty.
 """
 
 import logging
@@ -15,31 +17,36 @@ from mailsandbox.database.worker import Worker
 
 LOG: Final = 16 << 20  # octets of the log at which it is worth the work
 MAX_LOG: Final = 256 << 20  # octets at which the writer pauses until the log is empty
-_EVERY: Final = 64  # batches between two looks at the log's size
+_EVERY: Final = 64  # batches between two checkpoints, while the log does not grow
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Of the database at `path`. `pause` has the writer run a full checkpoint between two batches."""
+    """Of the database at `path`. `between` has the writer run a statement between two batches."""
 
-    def __init__(self, path: str, worker: Worker, pause: Callable[[], None]) -> None:
+    def __init__(self, path: str, worker: Worker, between: Callable[[str], None]) -> None:
         self._path = path
         self._worker = worker
-        self._pause = pause
+        self._between = between
+        self._used = 0  # octets of the log that was begun last: below that size nobody sees how full it is
         self._connection: sqlite3.Connection | None = None
         self._batches = 0
         self._running = False
 
     def batch_ended(self) -> None:
-        """Look at the log now and then."""
+        """Look at the log."""
         self._batches += 1
-        if self._batches % _EVERY or self._running:
+        if self._running:
             return
         size = self._size()
+        if size <= LOG or (self._batches < _EVERY and size <= self._used + LOG):
+            return
+        self._batches = 0
+        self._used = size
         if size > MAX_LOG:
-            self._pause()
-        elif size > LOG:
+            self._between("PRAGMA wal_checkpoint(TRUNCATE)")
+        else:
             self._running = True
             self._worker.submit(self._run, self._ended)
 
@@ -64,3 +71,5 @@ class Checkpoints:
         self._running = False
         if isinstance(outcome, Exception):
             _log.warning("the write-ahead log of %s could not be emptied: %s", self._path, outcome)
+        else:
+            self._between("PRAGMA wal_checkpoint(PASSIVE)")

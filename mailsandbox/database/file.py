@@ -70,17 +70,18 @@ class FileDatabase:
         self._write_worker = Worker("database-writer", self._loop)
         self._read_worker = Worker("database-reader", self._loop)
         self._checkpoint_worker = Worker("database-checkpoint", self._loop)
-        self._checkpoints = Checkpoints(self.place, self._checkpoint_worker, self._empty_log)
+        self._checkpoints = Checkpoints(self.place, self._checkpoint_worker, self._run_between)
         self._open()
 
     async def aclose(self) -> None:
         if self._writer is None:
             return
         await self._idle.wait()
-        await self._write_worker.aclose()
-        await self._read_worker.aclose()
+        # First what gives the writer work of its own.
         await self._checkpoint_worker.aclose()
         await self._tasks.aclose()
+        await self._write_worker.aclose()
+        await self._read_worker.aclose()
         self._checkpoints.close()
         self._close_connections()
 
@@ -132,13 +133,10 @@ class FileDatabase:
         """Let the file grow to so many pages of 4,096 octets and no further: as if the disk were full then."""
         await self._exclusively(lambda writer: writer.execute(f"PRAGMA max_page_count = {pages:d}").fetchone())
 
-    def _empty_log(self) -> None:
-        """Pause between two batches until the whole log is in the database file."""
+    def _run_between(self, statement: str) -> None:
+        """Have the writer run a statement between two batches."""
         if not self._tasks:
-            self._tasks.spawn(
-                self._exclusively(lambda writer: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()),
-                name="emptying the write-ahead log",
-            )
+            self._tasks.spawn(self._exclusively(lambda writer: writer.execute(statement).fetchone()), name=statement)
 
     async def _exclusively(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run a job on the writer's connection, in its thread, between two batches."""

@@ -317,3 +317,18 @@ async def test_the_log_is_emptied_while_the_database_is_in_use(
     assert largest < 1_000_000
     assert len(await _numbers(file)) == 400
     assert file.path.stat().st_size > 1_000_000
+
+
+async def test_the_log_is_begun_anew_under_steady_load(file: FileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "LOG", 100_000)
+    monkeypatch.setattr(checkpoints, "_EVERY", 4)
+    log = file.path.with_name(file.path.name + "-wal")
+    numbers = iter(range(800))
+
+    async def write() -> None:
+        for number in numbers:
+            await file.write(lambda tx: tx.execute("INSERT INTO t VALUES (?, ?)", (number, bytes(5000))))
+
+    await asyncio.gather(*[write() for _ in range(4)])
+    assert log.stat().st_size < 2_000_000  # of some 9,000,000 octets that were written to it
+    assert len(await _numbers(file)) == 800
