@@ -154,7 +154,8 @@ class Site:
             return refused
 
         if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
-            self._shared.store.prepare(without_return_path(octets))
+            shown = without_return_path(octets)
+            self._shared.store.prepare(shown, sha256=sha256 if shown is octets else None)
         return _answer(incoming, await self._shared.database.write(take_in, heavy=len(octets) > _LARGE))
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:

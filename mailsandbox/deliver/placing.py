@@ -155,7 +155,8 @@ class Placing:
     ) -> list[RecipientReport]:
         copies = deliveries(message.envelope, recipients, trace=message.trace)
         now = self._clock.now()
-        for landed in self._store.deliver_in(tx, copies, octets, journey_id=message.journey_id, now=now):
+        known = message.sha256 if octets is message.octets else None
+        for landed in self._store.deliver_in(tx, copies, octets, journey_id=message.journey_id, now=now, sha256=known):
             self._record(tx, JourneyId(message.journey_id), _delivered(self._site, landed))
         # RFC 3461 §5.2.3: NOTIFY=SUCCESS is answered once the copy lies in the mailbox.
         return [self._report(one, Action.DELIVERED, _DELIVERED) for one in recipients if "SUCCESS" in one.notify]

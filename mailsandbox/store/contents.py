@@ -4,8 +4,9 @@ Invariant: a `contents` row counts the messages that show it and holds one refer
 live as long as it does. The texts for searching are written later, by `textindex`.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -50,7 +51,7 @@ class Contents:
         self._blobs = Blobs()
         self._prepared: dict[bytes, tuple[bytes, Rendered]] = {}
 
-    def prepare(self, octets: bytes) -> None:
+    def prepare(self, octets: bytes, sha256: bytes | None = None) -> None:
         """Hash and render before the transaction, so that it is done while another waits for the disk.
 
         `put` of the same octets takes what was made; of what was never put, the newest MAX_PREPARED are kept.
@@ -58,13 +59,15 @@ class Contents:
         if len(octets) <= MAX_PREPARED_OCTETS and octets not in self._prepared:
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.pop(next(iter(self._prepared)), None)
-            self._prepared[octets] = (sha256(octets).digest(), self._render(octets))
+            digest = sha256 or hashlib.sha256(octets).digest()
+            self._prepared[octets] = (digest, self._render(octets))
 
-    def put(self, unit: Unit, octets: bytes, *, copies: int) -> Content:
+    def put(self, unit: Unit, octets: bytes, *, copies: int, sha256: bytes | None = None) -> Content:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
-        tx = unit.tx
-        digest, rendered = self._prepared.pop(octets, (None, None))
-        key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
+        tx, rendered = unit.tx, None
+        if len(octets) <= MAX_PREPARED_OCTETS:  # looking for a large one would take as long as hashing it
+            sha256, rendered = self._prepared.pop(octets, (sha256, None))
+        key, refs = self._blobs.put_counted(tx, octets, sha256=sha256)
         row = tx.execute(_SHARE, (copies, key)).fetchone() if refs > 1 else None
         if row is not None:
             self._blobs.release(tx, key)  # the contents row holds one already

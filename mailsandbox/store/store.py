@@ -214,9 +214,12 @@ class Store:
 
     # -- messages in
 
-    def prepare(self, octets: bytes) -> None:
-        """Render ahead what `deliver_in` will be given: outside of the transaction, while others wait for the disk."""
-        self.contents_of.prepare(octets)
+    def prepare(self, octets: bytes, *, sha256: bytes | None = None) -> None:
+        """Render ahead what `deliver_in` will be given: outside of the transaction, while others wait for the disk.
+
+        `sha256`: of the octets, where it is known.
+        """
+        self.contents_of.prepare(octets, sha256)
 
     def deliver_in(
         self,
@@ -226,13 +229,14 @@ class Store:
         *,
         journey_id: str,
         now: float | None = None,
+        sha256: bytes | None = None,
     ) -> list[Landed]:
         """Deliver copies inside a work of the caller; accounts come into being. Raises OverQuota.
 
         States and listeners hear of it by themselves once the work is committed.
         """
         unit = Unit(tx, self._clock.now() if now is None else now, self._close_gap, delivering=True)
-        content = self.contents_of.put(unit, octets, copies=len(deliveries))
+        content = self.contents_of.put(unit, octets, copies=len(deliveries), sha256=sha256)
         landed: list[Landed | None] = [None] * len(deliveries)
         # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
         for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):

@@ -327,7 +327,7 @@ async def test_the_log_is_begun_anew_under_steady_load(file: FileDatabase, monke
 
     async def write() -> None:
         for number in numbers:
-            await file.write(lambda tx: tx.execute("INSERT INTO t VALUES (?, ?)", (number, bytes(5000))))
+            await file.write(lambda tx, n=number: tx.execute("INSERT INTO t VALUES (?, ?)", (n, bytes(5000))))
 
     await asyncio.gather(*[write() for _ in range(4)])
     assert log.stat().st_size < 2_000_000  # of some 9,000,000 octets that were written to it

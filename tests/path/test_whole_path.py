@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import hashlib
 import imaplib
 import poplib
 import re
@@ -292,6 +293,20 @@ async def test_a_message_that_crosses_both_sites_is_stored_once_and_arrives_with
         await box._system.sites["alpha"].queue.quiet()
         rows = await database.read(lambda tx: tx.execute("SELECT refs, size FROM blobs").fetchall())
         assert rows == [(1, len(octets))]
+
+
+@pytest.mark.parametrize("size", [10, 50_000])  # above 256 KiB nothing is prepared
+async def test_what_is_stored_bears_its_own_digest_whatever_was_taken_off_it(size):
+    async with Sandbox() as box:
+        for before in (b"", b"Return-Path: <old@alpha.test>\r\n", b"Received: by old.test; Sat, 21 Nov 2026\r\n"):
+            octets = before + b"From: a@alpha.test\r\nSubject: digest\r\n\r\n" + b"body\r\n" * size
+            await asyncio.to_thread(send, box, octets, recipients=(BOB, "alice@alpha.test"))
+        await box.wait_for_all(to=BOB, count=3)
+        database = box._system.database
+        sql = "SELECT b.sha256, o.octets FROM blobs b JOIN blob_octets o ON o.id = b.id"
+        rows = await database.read(lambda tx: tx.execute(sql).fetchall())
+        assert rows
+        assert [bytes(digest) for digest, _ in rows] == [hashlib.sha256(octets).digest() for _, octets in rows]
 
 
 def test_a_client_that_looks_on_is_told_what_retention_removes_and_the_queue_is_left_alone(tmp_path):
