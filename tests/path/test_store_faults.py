@@ -190,7 +190,7 @@ def test_a_damaged_database_is_named_at_the_start_with_what_can_be_done_and_left
 def test_a_page_overwritten_in_the_middle_is_told_to_whoever_reads_it_and_the_rest_is_served(filled, serve):
     pages = filled.stat().st_size // 4096
     with sqlite3.connect(filled) as connection:
-        [(root,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'blobs'").fetchall()
+        [(root,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'blob_octets'").fetchall()
     connection.close()
     assert pages > 60
     overwrite(filled, (root - 1) * 4096, b"\xa5" * 4096)
