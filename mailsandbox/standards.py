@@ -49,7 +49,7 @@ STANDARDS: Final[tuple[Standard, ...]] = (
         "policies come from the simulated zone, not by HTTPS",
     ),
     Standard("RFC 8689", "SMTP: REQUIRETLS", ("submit", "relay")),
-    Standard("RFC 9422", "SMTP: LIMITS", ("submit",)),
+    Standard("RFC 9422", "SMTP: LIMITS", ("submit", "smtp", "relay")),
     # Messages
     Standard("RFC 5322", "Internet Message Format", ("message",)),
     Standard("RFC 1428", "Transition from 8-bit to MIME", ("encoding",)),

@@ -158,7 +158,7 @@ class RelayCourier:
         unnamed = "" if sts is None or sts_names(hop.host, sts) else f"{hop.host} is not named by the MTA-STS policy"
         if unnamed and sts is not None and sts.mode == "enforce":
             # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
-            self._answer(attempt, hop, reply(451, "4.7.5", f"{unnamed} of {hop.domain}"))
+            self._answer(attempt, hop, reply(451, "4.7.5", unnamed))
             return
         kit, message = self._kit, attempt.message
         record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)

@@ -49,7 +49,9 @@ class Pool:
         """Keep a connection, or close it where it has been used enough."""
         if not connection.usable:
             connection.abort()
-        elif self._closed or connection.transactions >= self._uses:
+        elif self._closed or connection.transactions >= min(
+            self._uses, connection.offers.limit("MAILMAX") or self._uses
+        ):
             self._quit(connection)
         else:
             loop = asyncio.get_running_loop()

@@ -45,9 +45,11 @@ class HopRecord:
         self._findings = list(findings)
 
     def said(self, mail: dict[str, str], recipients: dict[str, dict[str, str]], reverse_path: str) -> None:
-        """The envelope as it went over the wire."""
+        """The envelope as it went over the wire; of several transactions all recipients, once each."""
         shown = {address: parameters for address, parameters in recipients.items() if parameters}
-        self._envelope = EnvelopeRecord(reverse_path, list(recipients), mail, shown)
+        before = self._envelope
+        everybody = list(dict.fromkeys((*before.recipients, *recipients))) if before.recipients else list(recipients)
+        self._envelope = EnvelopeRecord(reverse_path, everybody, mail, before.recipient_parameters | shown)
 
     def sent(self, octets: bytes) -> None:
         """The message data went out."""

@@ -58,7 +58,7 @@ class Hop(msgspec.Struct, frozen=True):
     login: Login | None = None
     tlsa: tuple[TlsaRecord, ...] = ()
     tlsa_failed: bool = False
-    domain: str = ""  # whose mail it takes, where it was found as an exchanger
+    domain: str = ""  # whose mail it takes, where it was found as an exchanger with TLSA records
 
     @property
     def place(self) -> str:
@@ -254,6 +254,8 @@ def _hop(route: Route, host: str, address: str, port: int, entry: Entry | None =
 
 
 def _exchanger(host: str, address: str, entry: Entry, domain: str) -> Hop:
+    # Only where certificates may name it: else one connection to a server does for all its domains.
+    domain = domain if entry.tlsa else ""
     return Hop(host, address, entry.port, tlsa=entry.tlsa, tlsa_failed=entry.tlsa_failed, domain=domain)
 
 

@@ -281,6 +281,19 @@ class Transaction:
                 self.results[index] = answer
 
 
+def beyond_limit(transaction: Transaction) -> list[int]:
+    """The recipients that were too many (RFC 5321 §4.5.3.1.10), by their enhanced code, or without one as the last."""
+    found: list[int] = []
+    last = True
+    for index in reversed(range(len(transaction.results))):
+        answer = transaction.results[index]
+        refused = answer is not None and index in transaction.refused and answer.code in (452, 552)
+        last = last and refused
+        if refused and answer is not None and (answer.enhanced[1:] == ".5.3" or (not answer.enhanced and last)):
+            found.insert(0, index)
+    return found
+
+
 def _done(answer: Reply) -> bool:
     """2yz. A 3yz where none is due is no yes: the server is out of step (RFC 5321 §4.2.1)."""
     return 200 <= answer.code < 300

@@ -31,7 +31,7 @@ from mailsandbox.relay.pool import Pool
 from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop
 from mailsandbox.relay.tls import TlsPolicy
-from mailsandbox.relay.transaction import Mail, Transaction
+from mailsandbox.relay.transaction import Mail, Transaction, beyond_limit
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 
@@ -186,11 +186,31 @@ class Visit:
             if (refused := verdict.refused.get(recipient.address)) is not None:
                 self.outcomes[recipient.address] = _outcome(refused, "")
         passed = [recipient for recipient in recipients if recipient.address not in verdict.refused]
-        return not passed or await self._send(connection, verdict, passed, kept=kept)
+        return not passed or await self._send_all(connection, verdict, passed, kept=kept)
+
+    async def _send_all(
+        self, connection: Connection, verdict: Accept | Convert, recipients: Sequence[Recipient], *, kept: bool
+    ) -> bool:
+        """As many transactions as the server's limit on recipients asks for."""
+        rest = list(recipients)
+        limit = connection.offers.limit("RCPTMAX") or len(rest)  # RFC 9422 §4.2
+        first = True
+        while rest and (first or connection.usable):
+            batch, rest = rest[:limit], rest[limit:]
+            beyond = await self._send(connection, verdict, batch, kept=kept and first)
+            if beyond is None:
+                return False
+            first = False
+            if len(beyond) < len(batch):
+                # RFC 5321 §4.5.3.1.10: those beyond the limit follow, as long as it takes anybody.
+                rest = [*beyond, *rest]
+        self._all(reply(451, "4.4.2", f"{self.hop.host}: the connection ended before their turn came"), "")
+        return True
 
     async def _send(
         self, connection: Connection, verdict: Accept | Convert, recipients: Sequence[Recipient], *, kept: bool
-    ) -> bool:
+    ) -> list[Recipient] | None:
+        """One transaction: who was too many for it. None where a kept connection turned out to be of no use."""
         kit, message, offers = self.kit, self.message, connection.offers
         envelope = message.envelope
         mail = mail_parameters(
@@ -226,11 +246,11 @@ class Visit:
         await connection.run(transaction, kit.timeouts, cut_at_end=cut)
         if kept and not transaction.octets_sent and (transaction.shutting or not transaction.heard):
             connection.session.note("the kept connection was gone")
-            return False
+            return None
         if transaction.octets_sent:
             self.record.sent(verdict.octets)
         self._sort_out(transaction, recipients, offers)
-        return True
+        return [recipients[index] for index in beyond_limit(transaction)]
 
     def _sort_out(self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers) -> None:
         """From replies to outcomes."""
@@ -245,7 +265,7 @@ class Visit:
                 relayed = "DSN" not in offers and not lmtp
                 outcome = structs.replace(outcome, local=lmtp, relayed=relayed, traced=traced and not lmtp)
             self.outcomes[recipient.address] = outcome
-        self.uncertain = frozenset(recipients[index].address for index in transaction.uncertain)
+        self.uncertain |= {recipients[index].address for index in transaction.uncertain}
         self.record.possible_duplicate = bool(self.uncertain)
 
     # Scripted faults

@@ -28,3 +28,11 @@ class Offers:
         """Largest message in octets (RFC 1870 §4); None where no limit is announced (absent, or 0)."""
         words = self.parameters("SIZE")
         return int(words[0]) or None if words and words[0].isdecimal() else None
+
+    def limit(self, name: str) -> int | None:
+        """What LIMITS announces under that name, as "RCPTMAX" (RFC 9422 §3); None where it announces nothing of use."""
+        for word in self.parameters("LIMITS"):
+            known, _, value = word.partition("=")
+            if known.upper() == name and value.isdecimal() and len(value) <= 6:
+                return int(value) or None
+        return None
