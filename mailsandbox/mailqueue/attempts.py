@@ -323,7 +323,22 @@ class Attempts:
         octets: bytes,
         records: Sequence[Attempted] = (),
     ) -> None:
-        """Make a settlement durable, with its notification and its place in the journey."""
+        """Make a settlement durable, with its notification and its place in the journey, however long it takes."""
+        work = self.settlement_in(item, content, settlement, octets=octets, records=records)
+        await self._insist(work, f"outcome of {item.queue_id}")
+        for row in settlement.deferred:
+            self._due_at(row.due)
+
+    def settlement_in(
+        self,
+        item: QueuedItem,
+        content: int,
+        settlement: Settlement,
+        *,
+        octets: bytes,
+        records: Sequence[Attempted] = (),
+    ) -> Callable[[Tx], None]:
+        """The work that does so."""
         around = self._around
         notice = around.notify(item, settlement.reports, octets) if settlement.reports else None
 
@@ -339,9 +354,7 @@ class Attempts:
             if notice is not None and moved:
                 notice(tx)
 
-        await self._insist(work, f"outcome of {item.queue_id}")
-        for row in settlement.deferred:
-            self._due_at(row.due)
+        return work
 
     async def _insist(self, work: Callable[[Tx], None], what: str) -> None:
         """Write until it is written: what an attempt did cannot be done again without a duplicate."""

@@ -316,7 +316,8 @@ class Queue:
         self._attempts.cancel(queue_id)
         octets = await self._attempts.octets(stored.content, stored.trace)
         settlement = give_up(stored.item, _RETURNED, now=self._clock.now())
-        await self._attempts.write_down(stored.item, stored.content, settlement, octets=octets)
+        # Once: whoever asked for it is told where the database does not take it.
+        await self._database.write(self._attempts.settlement_in(stored.item, stored.content, settlement, octets=octets))
 
     async def remove(self, queue_id: str) -> None:
         """Drop it without telling anybody."""

@@ -184,6 +184,21 @@ async def test_bounce_tells_the_sender_and_empties_the_item(make_kit):
     assert (told, report.action, report.status) == (queue_id, Action.FAILED, "5.0.0")
 
 
+async def test_bounce_that_the_database_does_not_take_is_told_at_once_and_changes_nothing(make_kit, monkeypatch):
+    kit = await make_kit()
+    queue_id = await _held_back(kit)
+
+    async def away(work, **options):
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kit.database, "write", away)
+        with pytest.raises(StoreUnavailable):
+            await kit.queue.bounce(queue_id)
+    assert (await kit.queue.item(queue_id)).recipients[0].status is RecipientStatus.WAITING
+    assert kit.told == []
+
+
 async def test_bounce_is_refused_while_the_item_is_being_sent(make_kit):
     kit = await make_kit()
     kit.courier.gates["beta.test"] = gate = asyncio.Event()

@@ -1,6 +1,7 @@
 """PostgreSQL that is not there, does not let us in, or goes away under load and comes back."""
 
 import json
+import signal
 import smtplib
 import threading
 
@@ -68,6 +69,12 @@ def test_a_user_who_may_not_make_tables_is_told_so_in_one_line(postgres):  # noq
     assert f"permission denied for schema {schema}" in line
 
 
+def test_a_server_that_only_lets_read_is_told_so_in_one_line(postgres):  # noqa: F811
+    code, line = started("--database", postgres.new_database() + "%20-cdefault_transaction_read_only%3Don")
+    assert code == 1
+    assert "read-only transaction" in line
+
+
 @pytest.mark.rfc(5321, "4.2.5")
 @pytest.mark.rfc(5530, "3")
 @pytest.mark.rfc(3206, "4")
@@ -129,10 +136,10 @@ def test_a_server_that_restarts_under_load_loses_nothing_acknowledged_and_repeat
     clients = [threading.Thread(target=client, args=(name,)) for name in "abc"]
     for one in clients:
         one.start()
-    for _ in range(2):
+    for how in (signal.SIGINT, signal.SIGQUIT):  # sessions are ended in order; or not at all, as in a crash
         while_counted(acknowledged, 15)
         refused.clear()
-        postgres.stop()
+        postgres.stop(how)
         try:
             assert refused.wait(60)
         finally:
