@@ -4,6 +4,7 @@ Invariant: the order is the one in which sequence numbers stay right: what leave
 EXISTS, then flags. Whether EXPUNGE is allowed now is the caller's to know (RFC 9051 §7.5.1).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ _SYSTEM_FLAGS: Final = "\\Answered \\Flagged \\Deleted \\Seen \\Draft"
 _KNOWN_FLAGS: Final = 10_000  # sets of flags remembered, as many as the store keeps interned
 LOGGED: Final = 20  # responses of one command that go to the transcript
 _LOGGED_OCTETS: Final = 1_200
+_LITERAL: Final = re.compile(rb"\{([0-9]+)\}\r\n")
 
 
 def announce(session: "Session", *, expunge: bool) -> list[Uid]:
@@ -57,11 +59,12 @@ def log(session: "Session", lines: Sequence[bytes], *, total: int | None = None)
 
 def _shown(line: bytes) -> str:
     """A response for the transcript: without the octets of literals."""
-    head, literal, _ = line[:_LOGGED_OCTETS].partition(b"}\r\n")
-    text = head.rstrip().decode("utf-8", "replace")
-    if literal:
-        return f"{text}}} [{len(line)} octets with message data]"
-    return text
+    pieces, at = [], 0
+    while len(pieces) < LOGGED and (literal := _LITERAL.search(line, at, at + _LOGGED_OCTETS)):
+        pieces.append(line[at : literal.end() - 2] + b" [...]")
+        at = literal.end() + int(literal[1])
+    pieces.append(line[at : at + _LOGGED_OCTETS])
+    return b"".join(pieces).rstrip().decode("utf-8", "replace")
 
 
 def _expunged(session: "Session", expunged: Sequence[tuple[int, Uid]]) -> list[bytes]:

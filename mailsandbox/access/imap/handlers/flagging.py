@@ -74,7 +74,8 @@ def _answer(session: Session, selected: Selected, command: Store, rows: list[Mes
     numbers = [row.uid for row in rows] if session.uid_only else _numbers(selected, rows)
     values = chain.from_iterable((number, row.uid) for number, row in zip(numbers, rows, strict=True))
     octets = template % tuple(values if with_uid else numbers)
-    announcing.log(session, octets.split(b"\r\n", announcing.LOGGED)[: announcing.LOGGED], total=len(rows))
+    logged = min(len(rows), announcing.LOGGED)
+    announcing.log(session, octets.split(b"\r\n", logged)[:logged], total=len(rows))
     session.send(octets)
     if not command.silent:
         selected.view.shown_flags(rows)
