@@ -1,130 +1,18 @@
 """Real mail programs against this server and, where it is installed, Dovecot: what they leave behind must agree."""
 
 import asyncio
-import hashlib
 import imaplib
 import mailbox
-import os
-import re
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from imap_tools import AND, MailBoxUnencrypted, MailMessageFlags
 from imapclient import IMAPClient
-from private_dovecot import PASSWORD, installed, private_dovecot
+from private_dovecot import PASSWORD
 
 from tests.imap import messages
-from tests.imap.serving import ACCOUNT, serving
-
-DEADLINE = 60.0
-
-Program = Callable[[str], str]
-State = dict[str, list[tuple[str, str, tuple[str, ...]]]]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A server to drive a program against."""
-
-    name: str
-    host: str
-    port: int
-    home: Path
-
-    @property
-    def url_user(self) -> str:
-        return ACCOUNT.replace("@", "%40")
-
-    def run(self, *command: str | Path, expect: int | None = 0, text: str | None = None) -> str:
-        """Run a program to its end; its output, both streams joined."""
-        environment = {**os.environ, "HOME": str(self.home), "TERM": "xterm", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(
-            [str(word) for word in command],
-            env=environment,
-            cwd=self.home,
-            input=text,
-            stdin=None if text is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=DEADLINE,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        assert expect is None or done.returncode == expect, f"{self.name}: {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    def fill(self) -> None:
-        """INBOX with the three messages, the first of them seen."""
-        with imaplib.IMAP4(self.host, self.port) as client:
-            client.login(ACCOUNT, PASSWORD)
-            for number, octets in enumerate(messages.ALL):
-                assert client.append("INBOX", "\\Seen" if number == 0 else "", None, octets)[0] == "OK"
-
-    def state(self) -> State:
-        """All mailboxes with their messages: digest, Message-ID, flags."""
-        found: State = {}
-        with imaplib.IMAP4(self.host, self.port) as client:
-            client.login(ACCOUNT, PASSWORD)
-            for line in client.list()[1]:
-                assert isinstance(line, bytes)
-                if b"\\Noselect" in line:
-                    continue
-                name = line.rpartition(b'"/" ')[2].decode().strip('"')
-                assert client.select(f'"{name}"', readonly=True)[0] == "OK"
-                found[name] = sorted(self._messages(client))
-        return found
-
-    def _messages(self, client: imaplib.IMAP4) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        for item in client.uid("FETCH", "1:*", "(FLAGS BODY.PEEK[])")[1]:
-            if not isinstance(item, tuple):
-                continue
-            flags = re.search(rb"FLAGS \(([^)]*)\)", item[0])
-            assert flags
-            kept = tuple(sorted(word.decode() for word in flags[1].split() if word != b"\\Recent"))
-            message_id = re.search(rb"(?im)^message-id: *(\S+)", item[1])
-            yield hashlib.sha256(item[1]).hexdigest()[:12], message_id[1].decode() if message_id else "", kept
-
-
-@pytest.fixture
-async def ours(tmp_path: Path) -> AsyncIterator[Target]:
-    home = tmp_path / "ours"
-    home.mkdir()
-    async with serving() as server:
-        target = Target("mailsandbox", server.listener.host, server.listener.port, home)
-        await asyncio.to_thread(target.fill)
-        yield target
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Iterator[Target | None]:
-    """A private dovecot-imapd with the same content; None where it is not installed."""
-    if not installed():
-        yield None
-        return
-    home = tmp_path / "theirs"
-    home.mkdir()
-    with private_dovecot() as dovecot:
-        target = Target("dovecot", "127.0.0.1", dovecot.imap, home)
-        target.fill()
-        yield target
-
-
-async def both(ours: Target, theirs: Target | None, drive: Callable[[Target], None]) -> State:
-    """Drive a program against both servers; the state it leaves here, which must be that which it leaves there."""
-    await asyncio.to_thread(drive, ours)
-    left = await asyncio.to_thread(ours.state)
-    if theirs is not None:
-        await asyncio.to_thread(drive, theirs)
-        assert left == await asyncio.to_thread(theirs.state)
-    return left
-
-
-def flags_of(state: State, box: str = "INBOX") -> dict[str, tuple[str, ...]]:
-    return {message_id: flags for _, message_id, flags in state[box]}
+from tests.imap.serving import ACCOUNT
+from tests.imap.targets import DEADLINE, Program, Target, both, both_but_headers, flags_of
 
 
 @pytest.mark.client("mbsync")
@@ -191,20 +79,6 @@ async def test_offlineimap_synchronises_both_ways(ours: Target, theirs: Target |
     }
 
 
-async def both_but_headers(ours: Target, theirs: Target | None, drive: Callable[[Target], None]) -> State:
-    """As `both`, for programs that write the time or a random name into the messages they add."""
-
-    def shown(state: State) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-        return {box: sorted((message_id, flags) for _, message_id, flags in found) for box, found in state.items()}
-
-    await asyncio.to_thread(drive, ours)
-    left = await asyncio.to_thread(ours.state)
-    if theirs is not None:
-        await asyncio.to_thread(drive, theirs)
-        assert shown(left) == shown(await asyncio.to_thread(theirs.state))
-    return left
-
-
 @pytest.mark.client("imapfilter")
 async def test_imapfilter_moves_flags_and_deletes(ours: Target, theirs: Target | None, program: Program) -> None:
     imapfilter = program("imapfilter")
@@ -226,10 +100,11 @@ async def test_imapfilter_moves_flags_and_deletes(ours: Target, theirs: Target |
 
 
 @pytest.mark.client("neomutt")
-async def test_neomutt_with_qresync_tags_saves_and_deletes(
-    ours: Target, theirs: Target | None, program: Program
+@pytest.mark.parametrize("name", ["neomutt", "mutt"])
+async def test_mutt_with_qresync_tags_saves_and_deletes(
+    name: str, ours: Target, theirs: Target | None, program: Program
 ) -> None:
-    neomutt = program("neomutt")
+    mutt = program(name)
 
     def drive(target: Target) -> None:
         common = (
@@ -245,7 +120,7 @@ async def test_neomutt_with_qresync_tags_saves_and_deletes(
         ):
             rc = target.home / f"rc{number}"
             rc.write_text(common + f'push "<first-entry>{keys}"\n')
-            target.run("script", "-qec", f"{neomutt} -n -F {rc}", "/dev/null")
+            target.run("script", "-qec", f"{mutt} -n -F {rc}", "/dev/null")
 
     state = await both(ours, theirs, drive)
     assert flags_of(state) == {"<one@alpha.test>": ("\\Flagged", "\\Seen")}

@@ -59,7 +59,8 @@ def log(session: "Session", lines: Sequence[bytes], *, total: int | None = None)
 
 def _shown(line: bytes) -> str:
     """A response for the transcript: without the octets of literals."""
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while len(pieces) < LOGGED and (literal := _LITERAL.search(line, at, at + _LOGGED_OCTETS)):
         pieces.append(line[at : literal.end() - 2] + b" [...]")
         at = literal.end() + int(literal[1])
