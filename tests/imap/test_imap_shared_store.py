@@ -211,3 +211,61 @@ async def test_threads_of_a_reindex_at_one_daemon_are_those_of_the_other(pair: P
     async with asyncio.timeout(20):
         while await wire.ok("THREAD REFERENCES UTF-8 ALL") != [b"* THREAD (1 (2)(3))\r\n"]:
             await asyncio.sleep(0)
+
+
+@pytest.mark.rfc(2177, "3")
+async def test_a_client_that_idles_while_the_database_is_away_hears_again_when_it_is_back(
+    pair: Pair, postgres: Cluster
+) -> None:
+    here, there = pair
+    actor, idler = await here.selected(), await there.selected()
+    await appended(actor)
+    await told(idler, b"* 1 EXISTS")
+    idler.send(b"i IDLE\r\n")
+    await idler.until(b"+ ")
+    postgres.stop()
+    try:
+        assert "[UNAVAILABLE]" in await actor.status("APPEND INBOX {}", MESSAGE)
+        assert "[UNAVAILABLE]" in await actor.status("STORE 1 +FLAGS (\\Flagged)")
+        assert "[UNAVAILABLE]" in await actor.status("FETCH 1 BODY.PEEK[]")
+    finally:
+        postgres.start()
+    await appended(actor)
+    await idler.until(b"* 2 EXISTS")
+    idler.send(b"DONE\r\n")
+    await idler.until(b"i OK")
+
+
+@pytest.mark.rfc(2180, "3")
+async def test_a_mailbox_deleted_at_one_daemon_is_told_to_who_has_it_open_at_the_other(pair: Pair) -> None:
+    here, there = pair
+    actor, watcher = await here.login(), await there.login()
+    await actor.ok("CREATE Box")
+    await watcher.ok("SELECT Box")
+    await actor.ok("DELETE Box")
+    ended = b""
+    async with asyncio.timeout(20):
+        while b"BYE" not in ended and b"NO" not in ended:
+            try:
+                ended = b"".join(await watcher.command("NOOP"))
+            except EOFError as error:
+                ended = str(error).encode()
+    assert b"BYE" in ended or b"NONEXISTENT" in ended
+    assert not any(b"Box" in line for line in await actor.ok('LIST "" *'))
+    late = await there.login()
+    assert "[NONEXISTENT]" in await late.status("SELECT Box")
+
+
+@pytest.mark.rfc(9051, "6.3.6")
+async def test_a_mailbox_renamed_at_one_daemon_goes_on_for_who_has_it_open_at_the_other(pair: Pair) -> None:
+    here, there = pair
+    actor, watcher = await here.login(), await there.login()
+    await actor.ok("CREATE Old")
+    await watcher.ok("SELECT Old")
+    await actor.ok("RENAME Old New")
+    await appended(actor, "APPEND New {}")
+    await told(watcher, b"* 1 EXISTS")
+    await watcher.ok("STORE 1 +FLAGS (\\Seen)")
+    opened = await actor.ok("SELECT New")
+    assert b"* 1 EXISTS\r\n" in opened
+    assert b"\\Seen" in b"".join(await actor.ok("FETCH 1 (FLAGS)"))
