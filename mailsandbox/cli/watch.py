@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mailsandbox.cli.daemon import find_daemon
+from mailsandbox.cli.daemon import find_daemon, split_place
 from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, many, note, octets, say, say_json_line
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mailsandbox.lab.watcher import Notice, Watcher
 
 MODELS: Final = ("smtp", "pop3", "imap-poll", "idle", "http-poll", "long-poll", "sse", "websocket", "stream")
+PUSH_TO: Final = "127.0.0.1:2600"
 
 
 @click.command()
@@ -30,6 +31,13 @@ MODELS: Final = ("smtp", "pop3", "imap-poll", "idle", "http-poll", "long-poll", 
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Stop after so many seconds.")
 @click.option("--password", default="any", envvar="MAILSANDBOX_PASSWORD", help="The account's password, if it has one.")
+@click.option(
+    "--listen",
+    default=PUSH_TO,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where `--via smtp` takes mail; a route has to lead there.",
+)
 @json_option
 @daemon_options
 def command(
@@ -39,18 +47,22 @@ def command(
     count: int | None,
     timeout: float | None,
     password: str,
+    listen: str,
     as_json: bool,
     ready_file: Path | None,
     url: str | None,
 ) -> int:
     """Print each message for ADDRESS when it arrives, until Ctrl-C, --count or --timeout.
 
+    With --via smtp the watcher is a mail server, and the daemon needs a route to it: configs/push.toml has one for
+    push.test.
+
     Exit code 1 when --timeout ended it before anything (or all of --count) came. With --json: a line for each message.
     """
     from mailsandbox.lab.watchers import watcher
 
     found = find_daemon(ready_file, url)
-    watching = watcher(via, found.services, address, password=password, interval=interval)
+    watching = watcher(via, found.services, address, password=password, interval=interval, listen=split_place(listen))
     try:
         seen = asyncio.run(_watch(watching, count=count, timeout=timeout, as_json=as_json))
     except KeyboardInterrupt:
@@ -58,7 +70,8 @@ def command(
         return 0
     except (OSError, TimeoutError) as error:
         reason = cause_of(error)
-        raise click.ClickException(f"cannot watch by {via}: {reason}; is the daemon running?") from None
+        hint = f"cannot listen on {listen}: {reason}" if via == "smtp" else f"{reason}; is the daemon running?"
+        raise click.ClickException(f"cannot watch by {via}: {hint}") from None
     _cost(watching, as_json=as_json)
     return 0 if seen >= (count or 1) else NOT_DONE
 
@@ -90,7 +103,9 @@ def _introduce(watching: "Watcher") -> None:
     address = getattr(watching, "address", "")
     if model.name == "smtp" and address:
         host, _, port = address.rpartition(":")
-        note(f'this is an SMTP server at {address}; lead mail to it with [[routes]] host = "{host}", port = {port}')
+        domain = watching.target.account.rpartition("@")[2]
+        route = f'[[routes]] domain = "{domain}", host = "{host}", port = {port}'
+        note(f"this is an SMTP server at {address}; the daemon's configuration has to lead mail to it: {route}")
 
 
 def _print(notice: "Notice", *, as_json: bool) -> None:

@@ -60,6 +60,7 @@ class Target:
     password: str = "any"
     interval: float = 1.0
     patience: float = 30.0  # seconds a long poll asks the server to wait
+    listen: tuple[str, int] = ("127.0.0.1", 0)  # where SMTP push comes to; port 0 takes a free one
 
 
 class Watcher(ABC):

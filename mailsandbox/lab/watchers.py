@@ -38,12 +38,15 @@ def watcher(
     *,
     password: str = "any",  # any password is right where none is configured
     interval: float = 1.0,
+    listen: tuple[str, int] = ("127.0.0.1", 0),
 ) -> Watcher:
     """A reader of `account` by the model `name`. `services` as in the ready file: {"imap": "127.0.0.1:1143"}.
 
+    `listen` is for SMTP, where the reader is the server.
+
     Raises ConfigError for a model or service that does not exist.
     """
-    target = Target(services, account, password, interval)
+    target = Target(services, account, password, interval, listen=listen)
     for each in _WATCHERS:
         if each.model.name == name:
             try:

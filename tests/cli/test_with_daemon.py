@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -147,6 +148,37 @@ def test_a_message_is_watched_arriving_by_every_model(daemon, run, model):
     assert watching.returncode == 0
     assert "Hello watcher" in out
     assert "1 connection" in err or "connections" in err
+
+
+def test_a_message_is_pushed_by_smtp_along_the_route_that_comes_with_the_package(run, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = (Path(__file__).parents[2] / "configs" / "push.toml").read_text().replace("2600", str(port))
+    (tmp_path / "push.toml").write_text(text)
+    path = tmp_path / "ready.json"
+    monkeypatch.setenv("MAILSANDBOX_READY_FILE", str(path))
+    process = started(path, "--config", str(tmp_path / "push.toml"))
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "mailsandbox", "watch", "bob@push.test", "--via", "smtp", "--count", "1",
+         "--timeout", "20", "--listen", f"127.0.0.1:{port}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(MAILSANDBOX_READY_FILE=str(path)),
+    )  # fmt: skip
+    try:
+        assert watching.stderr is not None
+        assert watching.stderr.readline().startswith("watching by SMTP push")
+        run("send", "--to", "bob@push.test", "--subject", "Pushed", "--text", "x")
+        out, _ = watching.communicate(timeout=30)
+        assert "Pushed" in out
+        taken = run("watch", "bob@push.test", "--via", "smtp", "--listen", f"127.0.0.1:{port_of(path, 'imap')}")
+        assert taken.code == 1
+        assert "cannot listen on" in taken.err
+        assert "Address already in use" in taken.err
+    finally:
+        stopped(process)
+
+
+def port_of(ready_file: Path, service: str) -> str:
+    return json.loads(ready_file.read_text())["services"][service].rpartition(":")[2]
 
 
 def test_a_watch_that_saw_nothing_is_exit_code_one(daemon, run):

@@ -20,14 +20,13 @@ MAX_LINE: Final = 65_536  # octets of a line of data; longer ones break RFC 5321
 
 
 class SmtpWatcher(Watcher):
-    """A server on 127.0.0.1; port 0 takes a free one."""
+    """A server where the target says."""
 
     model = MODEL
 
-    def __init__(self, target: Target, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._host = host
-        self._port = port
+        self._host, self._port = target.listen
         self._server: asyncio.Server | None = None
         self._conversations = Tasks()
 
