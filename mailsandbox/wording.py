@@ -11,7 +11,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "str": "text",
     "bool": "true or false",
     "array": "a list",
-    "object": "a table",
+    "object": "an object",
     "null": "nothing",
     "bytes": "base64",
 }
@@ -22,8 +22,9 @@ _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "les
 _FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
 
 
-def in_words(said: str, *, given: str | None = None) -> str:
-    """ "expected a whole number, got text"; with `given`: what stood there instead of its kind.
+def in_words(said: str, *, given: str | None = None, toml: bool = False) -> str:
+    """ "expected a whole number, got text"; with `given`: what stood there instead of its kind; `toml`: what
+    JSON calls an object is a table.
 
     `said`: the text of a msgspec.ValidationError without the place at its end.
     """
@@ -37,7 +38,8 @@ def in_words(said: str, *, given: str | None = None) -> str:
     rest = _BOUND.sub(lambda bound: f" {'of length ' if bound[1] else ''}{_BOUNDS[bound[2]]} {bound[3]}", rest)
     if given is not None:
         rest = f"{rest.partition(', got ')[0]}, got {given!r}"
-    return f"expected {' or '.join(map(_kind, kinds))}{rest}"
+    text = f"expected {' or '.join(map(_kind, kinds))}{rest}"
+    return text.replace("an object", "a table") if toml else text
 
 
 def _kind(name: str) -> str:

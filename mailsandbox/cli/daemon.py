@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import click
 
-from mailsandbox.cli.failures import Failure
+from mailsandbox.cli.failures import NOT_DONE, WRONG_USE, Failure
 from mailsandbox.cli.printing import clean
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Refused(Failure):
         super().__init__(clean(problem.get("detail") or problem.get("title") or f"HTTP status {status}"))
         slug = str(problem.get("type", "")).rpartition(":")[2]
         self.code = f"http-{status}" if slug in ("", "blank") else slug
+        self.exit_code = WRONG_USE if self.code == "wrong-value" else NOT_DONE
 
     def facts(self) -> dict[str, Any]:  # Any: JSON
         """The problem document."""
@@ -248,6 +249,8 @@ def daemon(ready_file: Path | None, url: str | None) -> Iterator[Daemon]:
 def find_daemon(ready_file: Path | None, url: str | None) -> Daemon:
     """`--url` first, then `--ready-file`, then the default ready file, then the default ports."""
     if url:
+        if "://" in url and not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{url!r} is no HTTP interface: write http://HOST:PORT", param_hint="--url")
         return Daemon(url if "://" in url else f"http://{url}", _DefaultsAt(url))
     path = ready_file or own_ready_file()
     if path is None:

@@ -24,6 +24,7 @@ class Failure(click.ClickException):
     """A command could not do what it was asked. `code` names the kind, `facts` say what programs may want to know."""
 
     code: str = "failed"
+    exit_code: int = NOT_DONE  # type: ignore[misc]  # of an instance here: a refusal may be wrong use or not
 
     def facts(self) -> dict[str, Any]:  # Any: JSON
         """More members of the JSON object."""

@@ -55,7 +55,10 @@ class Commands(click.Group):
         """The click command of that name."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
-            return None
+            import difflib
+
+            near = difflib.get_close_matches(cmd_name, COMMANDS, 1)
+            ctx.fail(f"there is no command {cmd_name!r}{f'; did you mean {near[0]}?' if near else ''}")
         command = importlib.import_module(f"mailsandbox.cli.{entry.module}").command
         assert isinstance(command, click.Command)
         command.name = cmd_name
@@ -86,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (click.ClickException, click.Abort, KeyboardInterrupt, MailsandboxError) as error:
         return failures.tell(error, as_json=failures.wants_json(sys.argv[1:] if argv is None else argv))
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click's own way out where the pipe is closed; nothing else raises it
         # Whoever read our output has seen enough (`mailsandbox list ... | head`).
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -104,11 +104,14 @@ def _free_ready_file() -> Path | None:
         return None
     if path.exists():
         try:
-            held = is_running(read_ready_file(path).pid)
+            pid = read_ready_file(path).pid
         except MailsandboxError:
-            held = False
-        if held:
-            note(f"another daemon holds {path}: give this one its own --ready-file to reach it by commands")
+            return path
+        if is_running(pid):
+            note(
+                f"another daemon runs (process {pid}) and holds {path}: give this one --ephemeral for its own ports"
+                " and --ready-file to reach it by commands"
+            )
             return None
     return path
 

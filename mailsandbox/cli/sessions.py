@@ -12,9 +12,9 @@ from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, sho
 
 @click.command()
 @click.argument("session_id", metavar="[ID]", required=False)
-@click.option("--protocol", default="", help="smtp, lmtp, relay, pop3 or imap.")
+@click.option("--protocol", default="", metavar="NAME", help="smtp, lmtp, relay, pop3 or imap.")
 @click.option("--account", default="", metavar="ADDRESS", help="Who had logged in.")
-@click.option("--outcome", default="", help="open, closed, rejected, aborted, ...")
+@click.option("--outcome", default="", metavar="NAME", help="open, closed, rejected, aborted, ...")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @json_option
 @daemon_options

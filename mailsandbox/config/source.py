@@ -80,7 +80,7 @@ def convert_value(source: Source, path: tuple[str, ...], value: object, wanted: 
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         below = tuple(re.findall(r"\.([\w-]+)", place))
-        raise source.error((*path, *below), in_words(text)) from None
+        raise source.error((*path, *below), in_words(text, toml=True)) from None
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 A station asks `match` before it acts, at stages it names itself; the first fault that fits is counted and returned.
 
     protocol  stages asked
-    smtp      connect, ehlo, starttls, auth, mail, rcpt, data, message (after the end of data), bdat, quit
+    smtp      connect, each command's name in lower case ("ehlo", "rcpt" ...), message (after the end of data)
     relay     connect, mail, rcpt, data, message       (the relay's own side: before it sends)
     pop3      connect, and each command's name in lower case
     imap      connect, and each command's name in lower case
@@ -12,8 +12,9 @@ A station asks `match` before it acts, at stages it names itself; the first faul
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from mailsandbox.errors import ConfigError
 
@@ -43,6 +44,33 @@ class Delay:
 
 Action = Respond | Drop | Delay
 
+PROTOCOLS: Final = ("smtp", "relay", "pop3", "imap", "http")
+_STAGES: Final[Mapping[str, frozenset[str]]] = {  # where they are few enough to know; else any name may be asked
+    "smtp": frozenset(
+        {"connect", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "message", "bdat", "rset", "noop", "vrfy"}
+        | {"expn", "help", "etrn", "atrn", "quit"}
+    ),
+    "relay": frozenset(("connect", "mail", "rcpt", "data", "message")),
+}
+
+
+def action_of(*, reply: str = "", drop: bool = False, reset: bool = False, delay: float | None = None) -> Action:
+    """The action that exactly one of these asks for; `reply` as on the wire: "CODE [ENHANCED] TEXT".
+
+    Raises ConfigError that says what may be given.
+    """
+    if (bool(reply), drop, reset, delay is not None).count(True) != 1:
+        raise ConfigError("give exactly one of reply, drop, reset and delay")
+    if delay is not None:
+        return Delay(delay)
+    if not reply:
+        return Drop(reset=reset)
+    # RFC 5321 §4.2, RFC 2034 §4: code, enhanced code, text.
+    match = re.fullmatch(r"([2-5]\d{2})(?: ([245]\.\d{1,3}\.\d{1,3}))?(?: (.*))?", reply)
+    if match is None:
+        raise ConfigError(f'{reply!r} is no reply: write it as it goes over the wire, "451 4.7.1 come back later"')
+    return Respond(int(match[1]), match[3] or "", match[2] or "")
+
 
 @dataclass(slots=True)
 class Fault:
@@ -66,7 +94,13 @@ class Fault:
     _text: re.Pattern[str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where a selector is not a regular expression."""
+        """Raises ConfigError for a selector that nothing will ever fit, or that is not a regular expression."""
+        if self.protocol not in ("", *PROTOCOLS):
+            raise ConfigError(f"fault: protocol {self.protocol!r} is not one of {', '.join(PROTOCOLS)}")
+        known = _STAGES.get(self.protocol)
+        if self.stage and known is not None and self.stage.lower() not in known:
+            stages = ", ".join(sorted(known))
+            raise ConfigError(f"fault: stage {self.stage!r} of {self.protocol} is not one of {stages}")
         self._account = _pattern("account", self.account)
         self._text = _pattern("text", self.text)
 

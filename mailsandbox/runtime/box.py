@@ -14,7 +14,7 @@ from typing import Final
 from mailsandbox.access.http.waiting import TimedOut, wait_for
 from mailsandbox.clock import ManualClock
 from mailsandbox.errors import MailsandboxError, NoSuchMessage
-from mailsandbox.faults import Delay, Drop, Fault, Faults, Respond
+from mailsandbox.faults import Fault, Faults, action_of
 from mailsandbox.journey.assemble import Journey, assemble
 from mailsandbox.journey.model import JourneyId
 from mailsandbox.message.compose import Attached, compose
@@ -65,20 +65,11 @@ class BoxFaults:
         """`faults.add("smtp", site="beta", stage="rcpt", reply="451 4.7.1 come back later", times=2)`.
 
         Exactly one of `reply` ("CODE [ENHANCED] TEXT"), `drop`, `reset` and `delay` (seconds). The fault returned
-        counts its `hits`. Raises ValueError for anything else.
+        counts its `hits`. Raises ConfigError for anything else, and for a protocol or stage that nothing asks for.
         """
-        actions: list[Respond | Drop | Delay] = []
-        if reply:
-            actions.append(_respond(reply))
-        if drop or reset:
-            actions.append(Drop(reset=reset))
-        if delay is not None:
-            actions.append(Delay(delay))
-        if len(actions) != 1:
-            raise ValueError("give exactly one of reply=, drop=, reset= and delay=")
         return self._faults.add(
             Fault(
-                actions[0],
+                action_of(reply=reply, drop=drop, reset=reset, delay=delay),
                 protocol=protocol,
                 site=site,
                 stage=stage,
@@ -99,13 +90,6 @@ class BoxFaults:
 
     def __len__(self) -> int:
         return len(self._faults)
-
-
-def _respond(text: str) -> Respond:
-    match = re.fullmatch(r"(\d{3})(?: ([245]\.\d{1,3}\.\d{1,3}))?(?: (.*))?", text)
-    if not match:
-        raise ValueError(f'reply={text!r}: write it as on the wire, "451 4.7.1 come back later"')
-    return Respond(int(match[1]), match[3] or "", match[2] or "")
 
 
 class AsyncBox:

@@ -1,5 +1,6 @@
 """The frame: help, exit codes, errors as sentences, what is imported."""
 
+import json
 import subprocess
 import sys
 
@@ -26,6 +27,7 @@ def test_every_command_exists_and_explains_itself(run, name):
     "arguments",
     [
         ["nonsense"],
+        ["list", "--url", "ftp://x"],
         ["list", "--nonsense"],
         ["show"],
         ["wait", "a@b.test", "--timeout", "soon"],
@@ -62,6 +64,40 @@ def test_without_a_daemon_a_client_says_how_to_start_one(run, arguments):
     ran = run(*arguments, "--url", "http://127.0.0.1:9")
     assert ran.code == 1
     assert "no daemon answers at http://127.0.0.1:9 (Connection refused); start one with `mailsandbox serve`" in ran.err
+
+
+def test_a_command_that_is_none_is_told_what_was_meant(run):
+    assert run("lsit").err.endswith("Error: there is no command 'lsit'; did you mean list?\n")
+    assert json.loads(run("lsit", "--json").err)["error"]["code"] == "wrong-use"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["nonsense"], "wrong-use"), (["list", "--url", "http://127.0.0.1:9"], "no-daemon"),
+     (["config", "/nowhere.toml"], "wrong-configuration"), (["import", "/etc/hostname"], "failed")],
+)  # fmt: skip
+def test_an_error_under_json_is_one_json_object_with_a_code(run, arguments, code):
+    ran = run(*arguments, "--json")
+    assert ran.out == ""
+    assert ran.code in (1, 2)
+    error = json.loads(ran.err)["error"]
+    assert error["code"] == code
+    assert error["message"]
+
+
+def test_json_after_two_dashes_is_no_option(run):
+    assert "Error: " in run("list", "--nonsense", "--", "--json").err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["standards"], ["config", "--json"]])
+def test_a_reader_that_left_before_anything_came_is_no_error(arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mailsandbox", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
 
 
 def modules_after(*arguments: str) -> set[str]:

@@ -84,7 +84,10 @@ def test_the_ready_file_names_every_service_and_is_gone_after_sigterm(tmp_path):
 def test_a_port_in_use_is_a_sentence_and_exit_code_one(daemon, run, tmp_path):
     taken = json.loads(daemon.read_text())["services"]["imap"].rpartition(":")[2]
     config = tmp_path / "taken.toml"
-    config.write_text(f"[access]\nimap = {taken}\n")
+    config.write_text(
+        "[sites.alpha]\nsmtp = 0\nsubmission = 0\nsubmissions = 0\n[sites.beta]\nsmtp = 0\n"
+        f"[access]\nimap = {taken}\npop3 = 0\npop3s = 0\nimaps = 0\nhttp = 0\n"
+    )
     ran = run("serve", "--config", config, "--ready-file", tmp_path / "r.json")
     assert ran.code == 1
     assert taken in ran.err

@@ -32,10 +32,10 @@ class Needed(msgspec.Struct):
         ({"text": ""}, "expected text of length at least 1"),
         ({"either": []}, "expected a whole number or text, got a list"),
         ({"sure": None}, "expected true or false, got nothing"),
-        ({"rows": {}}, "expected a list, got a table"),
+        ({"rows": {}}, "expected a list, got an object"),
         ({"rows": [1]}, "expected text, got a whole number"),
         ({"nothing": 1}, "there is no nothing here"),
-        ([], "expected a table, got a list"),
+        ([], "expected an object, got a list"),
     ],
 )
 def test_a_value_that_does_not_fit_is_told_in_words(value, said):
@@ -47,6 +47,10 @@ def test_a_value_that_does_not_fit_is_told_in_words(value, said):
 def test_what_stood_there_is_told_instead_of_its_kind():
     assert in_words("Expected `int`, got `str`", given="zz") == "expected a whole number, got 'zz'"
     assert in_words("Expected `int` >= 1", given="0") == "expected a whole number at least 1, got '0'"
+
+
+def test_an_object_of_json_is_a_table_of_toml():
+    assert in_words("Expected `object`, got `array`", toml=True) == "expected a table, got a list"
 
 
 def test_what_is_missing_is_named():

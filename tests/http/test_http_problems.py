@@ -108,7 +108,11 @@ def test_extension_members_follow_the_standard_ones():
     [
         ("limit=zz", "?limit", "limit: expected a whole number, got 'zz'"),
         ("limit=0", "?limit", "limit: expected a whole number at least 1, got '0'"),
-        ("limti=5", "?limti", "there is no limti here"),
+        (
+            "limti=5",
+            "?limti",
+            "there is no parameter limti; there are account, mailbox, to, from, subject, text, after, limit",
+        ),
         ("limit=1&limit=2", "?limit", "the parameter limit is given 2 times"),
     ],
 )

@@ -1,6 +1,5 @@
 """The levers of a test: the manual clock, scripted faults, reset."""
 
-import re
 from collections.abc import Iterable
 
 from starlette.requests import Request
@@ -14,7 +13,7 @@ from mailsandbox.access.http.problems import Problem, invalid
 from mailsandbox.access.http.times import rfc3339, seconds
 from mailsandbox.access.http.typed import Json, body
 from mailsandbox.clock import Clock, ManualClock
-from mailsandbox.faults import Action, Delay, Drop, Fault, Respond
+from mailsandbox.faults import Delay, Drop, Fault, Respond, action_of
 
 
 async def show_clock(context: HttpContext, _: Request) -> Response:
@@ -51,8 +50,10 @@ async def list_faults(context: HttpContext, _: Request) -> Response:
 async def add_fault(context: HttpContext, request: Request) -> Response:
     """POST /v1/faults."""
     wanted = await body(request, shapes.NewFault, limit=context.options.max_body)
+    if wanted.site and context.queues and wanted.site not in context.queues:
+        raise invalid(f"there is no site {wanted.site!r}; there are {', '.join(context.queues)}", where="/site")
     fault = Fault(
-        _action(wanted),
+        action_of(reply=wanted.reply, drop=wanted.drop, reset=wanted.reset, delay=wanted.delay),
         protocol=wanted.protocol,
         site=wanted.site,
         stage=wanted.stage,
@@ -72,23 +73,6 @@ async def remove_faults(context: HttpContext, request: Request) -> Response:
     elif not context.faults.remove(wanted):
         raise Problem(404, f"no fault has the id {wanted!r}", "no-such-fault")
     return Response(status_code=204)
-
-
-def _action(wanted: shapes.NewFault) -> Action:
-    actions: list[Action] = []
-    if wanted.reply:
-        # RFC 5321 §4.2, RFC 2034 §4: code, enhanced code, text.
-        match = re.fullmatch(r"(\d{3})(?: ([245]\.\d{1,3}\.\d{1,3}))?(?: (.*))?", wanted.reply)
-        if match is None:
-            raise invalid('write the reply as it goes over the wire, "451 4.7.1 come back later"', where="/reply")
-        actions.append(Respond(int(match[1]), match[3] or "", match[2] or ""))
-    if wanted.drop or wanted.reset:
-        actions.append(Drop(reset=wanted.reset))
-    if wanted.delay is not None:
-        actions.append(Delay(wanted.delay))
-    if len(actions) != 1:
-        raise invalid("give exactly one of reply, drop, reset and delay")
-    return actions[0]
 
 
 def _fault_view(fault: Fault) -> shapes.FaultView:

@@ -1,6 +1,7 @@
 """Every connection of SMTP, POP3 and IMAP with its transcript, refused and broken ones too."""
 
 import itertools
+from typing import Final
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -9,11 +10,13 @@ from starlette.responses import Response
 from mailsandbox.access.http import shapes
 from mailsandbox.access.http.context import HttpContext
 from mailsandbox.access.http.endpoints import Endpoint
-from mailsandbox.access.http.problems import Problem
+from mailsandbox.access.http.problems import Problem, invalid
 from mailsandbox.access.http.times import rfc3339
 from mailsandbox.access.http.typed import Json, query
 from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.store.credentials import canonical
+
+PROTOCOLS: Final = ("smtp", "lmtp", "relay", "pop3", "imap")
 
 
 class SessionsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +32,8 @@ class SessionsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
 async def list_sessions(context: HttpContext, request: Request) -> Response:
     """GET /v1/sessions."""
     wanted = query(request, SessionsQuery)
+    if wanted.protocol not in ("", *PROTOCOLS):
+        raise invalid(f"protocol: {wanted.protocol!r} is not one of {', '.join(PROTOCOLS)}", where="?protocol")
     fitting = (
         _summary(record)
         for record in context.sessions

@@ -55,7 +55,7 @@ def query(request: HTTPConnection, kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _wrong_parameter(error, given) from None
+        raise _wrong_parameter(error, given, kind) from None
 
 
 def _is_list(kind: object) -> bool:
@@ -109,10 +109,16 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, f"the body is longer than {limit} octets", "too-large", headers={"Connection": "close"})
 
 
-def _wrong_parameter(error: msgspec.ValidationError, given: Mapping[str, str | list[str]]) -> Problem:
+def _wrong_parameter(
+    error: msgspec.ValidationError, given: Mapping[str, str | list[str]], kind: type[msgspec.Struct]
+) -> Problem:
     text, names = _split(error)
     if not names:
         return invalid(in_words(text))
+    known = [each.encode_name for each in msgspec.structs.fields(kind)]
+    if names[0] not in known:
+        there = f"; there {'are' if len(known) > 1 else 'is'} {', '.join(known)}" if known else ""
+        return invalid(f"there is no parameter {names[0]}{there}", where=f"?{names[0]}")
     value = given.get(names[0])
     said = in_words(text, given=value if isinstance(value, str) else None)
     return invalid(said if _NAMED.search(text) else f"{names[0]}: {said}", where=f"?{names[0]}")
