@@ -16,7 +16,7 @@ def test_what_is_printed_loads_again_as_the_same(path):
     printed = CliRunner().invoke(command, [str(path)] if path else []).output
     written, read = parse(printed), load(path)
     assert written.sites == read.sites
-    for part in ("host", "relay", "routes", "zone", "access", "retention", "manual_clock"):
+    for part in ("host", "relay", "routes", "zone", "access", "retention", "manual_clock", "aliases"):
         assert getattr(written, part) == getattr(read, part), part
     assert written.credentials.specs.keys() == read.credentials.specs.keys()
 

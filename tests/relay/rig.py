@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mailsandbox.clock import ManualClock
 from mailsandbox.database.opening import open_database
 from mailsandbox.deliver.notifier import Notifier
-from mailsandbox.encoding.verdicts import Accept, RelayPolicy
+from mailsandbox.encoding.verdicts import Accept, Emulation, RelayPolicy
 from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Attempted, JourneyEvent, Notified
 from mailsandbox.journey.sessions import SessionLog
@@ -48,6 +48,7 @@ class Rig:
     limits: QueueLimits = field(default_factory=QueueLimits)
     timeouts: Timeouts = field(default_factory=lambda: Timeouts(connect=5, greeting=5, command=5, end=5))
     convert: bool = False  # what comes back in notifications
+    emulate: Emulation = Emulation.STRICT
     home_domain: str = "alpha.test"
     database: object = None
     clock: ManualClock = field(default_factory=ManualClock)
@@ -68,7 +69,7 @@ class Rig:
             allow=self.allow,
             tls=self.tls,
             prepare=self.prepare,
-            policy=RelayPolicy(host="mx.alpha.test"),
+            policy=RelayPolicy(host="mx.alpha.test", emulate=self.emulate),
             faults=self.faults,
             clock=self.clock,
             sessions=self.sessions,
