@@ -114,7 +114,6 @@ class Contents:
             rendered.in_reply_to,
             " ".join(rendered.references),
             rendered.base_subject,
-            rendered.preview,
         )
         unit.tx.execute(
             _SUMMARY,
@@ -135,6 +134,7 @@ class Contents:
                 _folded_addresses(to_list),
                 _folded_addresses(cc_list),
                 *others,
+                storable(rendered.preview),  # its last character is beyond ASCII where it was cut
             ),
         )
         parts = pack_parts(rendered.parts)
