@@ -123,6 +123,9 @@ async def test_a_wrong_password_is_refused_and_after_five_the_connection_ends(st
         await _advance_until(clock, waiting_last)
         assert (await waiting_last)[-1].startswith(b"* BYE Too many")
         assert await wire.response() == b""
+        (record,) = server.context.sessions
+        assert record.outcome == "too many failed logins"
+        assert record.transcript[-1].text == "* BYE Too many failed logins"
 
 
 async def _advance_until(clock: ManualClock, task: "asyncio.Task[object]") -> None:
@@ -332,10 +335,43 @@ async def test_lint_finds_what_is_used_without_being_offered(start: StartServer)
     async with start(options=options) as server:
         wire = await server.login()
         wire.send(b"a STATUS {5+}\r\nINBOX (MESSAGES)\r\n")
-        assert (await wire.until(b"a "))[-1].startswith(b"a BAD")
+        assert (await wire.until(b"a "))[-1] == b'a BAD A literal must wait for "+": LITERAL+ is not offered\r\n'
         await wire.status("STATUS INBOX (HIGHESTMODSEQ)")
         await wire.status("MOVE 1 INBOX")
-        assert {"modseq-without-condstore", "capability-off"} <= rules(server)
+        assert {"modseq-without-condstore", "capability-off", "literal-plus-not-offered"} <= rules(server)
+
+
+async def test_lint_finds_a_large_literal_that_does_not_wait_where_only_literal_minus_is_offered(
+    start: StartServer,
+) -> None:
+    async with start(options=ImapOptions(capabilities_off=frozenset({"LITERAL+"}))) as server:
+        wire = await server.login()
+        wire.send(b"a APPEND INBOX {4097+}\r\n%b\r\nb NOOP\r\n" % (b"x" * 4_097))
+        assert (await wire.until(b"a "))[-1] == b'a BAD A literal must wait for "+": LITERAL- allows 4096 octets\r\n'
+        await wire.until(b"b OK")
+        assert "literal-plus-not-offered" in rules(server)
+
+
+@pytest.mark.rfc(9051, "5.5")
+async def test_lint_finds_numbers_pipelined_behind_what_may_expunge(server: Server) -> None:
+    wire = await server.selected()
+    await wire.append("INBOX", MESSAGE)
+    await wire.ok("NOOP")
+    await wire.ok("FETCH 1 FLAGS")
+    wire.send(b"a FETCH 1 FLAGS\r\nb FETCH 1 FLAGS\r\nc NOOP\r\nd UID FETCH 1 FLAGS\r\n")
+    await wire.until(b"d OK")
+    assert "expunge-numbers-pipelined" not in rules(server)
+    wire.send(b"e NOOP\r\nf FETCH 1 FLAGS\r\n")
+    await wire.until(b"f OK")
+    assert "expunge-numbers-pipelined" in rules(server)
+
+
+@pytest.mark.parametrize("command", ["LOGIN bob@beta.test x", "AUTHENTICATE PLAIN AGJvYkBiZXRhLnRlc3QAeA=="])
+async def test_lint_finds_passwords_in_clear(start: StartServer, identity: TlsIdentity, command: str) -> None:
+    async with start(tls=identity.context) as server:
+        wire = await greeted(server)
+        await wire.ok(command)
+        assert "login-in-clear" in rules(server)
 
 
 # -- tables and options

@@ -41,6 +41,8 @@ _SECRETS: Final = re.compile(rb"(\S+ (?:LOGIN|AUTHENTICATE \S+)) .*", re.IGNOREC
 _MAILBOX: Final = re.compile(rb"\S+ (?:UID )?(?:APPEND|REPLACE [0-9*]+)(?= )", re.IGNORECASE)
 _MARKER: Final = re.compile(rb" ?~?\{[0-9]+\+?\}\Z")
 
+_SELECTING: Final = frozenset({"SELECT", "EXAMINE"})  # what comes behind them speaks of the mailbox that they open
+
 MAX_ARGUMENT: Final = 65_536  # octets of a literal that is no message
 MAX_EARLY: Final = 8_192  # octets of a literal before login
 
@@ -86,7 +88,9 @@ async def run(session: Session) -> None:
                 await _execute(session, octets)
             case LiteralAsked() as asked:
                 await _admit(session, asked)
-            case Refused(tag, reason, too_big):
+            case Refused(tag, reason, too_big, not_offered):
+                if not_offered:
+                    session.report("literal-plus-not-offered")
                 reply(session, tag, no(reason, "TOOBIG") if too_big else bad(reason))
             case Poked():
                 await attend(session)
@@ -122,6 +126,8 @@ async def _execute(session: Session, octets: CommandOctets) -> None:
         if session.state is not State.LOGOUT or name == "LOGOUT":
             if session.state is State.SELECTED:
                 await tell(session, expunge=command is None or command.expunge)
+                if command is not None and command.expunge and name not in _SELECTING:
+                    session.ambiguous = session.input.framer.buffered > 0
             reply(session, session.tag, result)
     finally:
         session.busy = False
@@ -211,6 +217,10 @@ def _inspect(session: Session, command: Command, octets: CommandOctets) -> None:
     if selected is not None and selected.renumbered and command.name.startswith("UID ") and b"*" not in octets.text:
         # Single UIDs right after a change of UIDVALIDITY can only be remembered ones.
         session.report("uid-across-uidvalidity", selected.state.name)
+    if session.ambiguous:
+        session.ambiguous = False
+        if command.numbers:
+            session.report("expunge-numbers-pipelined", command.name)
     if octets.bare_lf or octets.literals or "CONDSTORE" not in session.on:
         for rule in session.lint.command(
             octets,

@@ -46,6 +46,7 @@ class Refused:
     tag: bytes
     reason: str
     too_big: bool = False  # a literal over its limit, for NO [TOOBIG] (RFC 7889 §4)
+    not_offered: bool = False  # a {n+} that the server does not announce: told to the lint
 
 
 def tag_of(text: bytes) -> bytes:
@@ -235,6 +236,12 @@ class Framer:
         self._swallow = int(marker[2])
         return True
 
+    def _refuse_nonsync(self, text: bytes, size: int, limit: int) -> Refused:
+        if self.nonsync_limit is not None and size > self.nonsync_limit:
+            offered = "LITERAL- allows 4096 octets" if self.nonsync_limit > 0 else "LITERAL+ is not offered"
+            return Refused(tag_of(text), f'A literal must wait for "+": {offered}', not_offered=True)
+        return Refused(tag_of(text), "Literal too large or not allowed here", too_big=limit >= 0)
+
     def _begin_literal(self, line: bytes, size: int, *, nonsync: bool) -> LiteralAsked | None:
         text = self._line + line
         limit = self.limit(text)
@@ -249,7 +256,7 @@ class Framer:
             return LiteralAsked(text, size, len(self._literals))
         if size > limit or sum(map(len, self._literals)) + size > MAX_TOTAL * limit:
             # RFC 7888 §4: the octets come in any case; they are read and thrown away.
-            self._refusal = Refused(tag_of(text), "Literal too large or not allowed here", too_big=limit >= 0)
+            self._refusal = self._refuse_nonsync(text, size, limit)
             self._literals = []
             self._swallow = size
             return None

@@ -213,16 +213,17 @@ class ImapProtocol(TwistedProtocol):
         if self._session.state is not State.NOT_AUTHENTICATED and self._session.busy and not self._session.idling:
             self._touch()  # it is we who are slow, or the client is still reading
             return
-        self._goodbye("Autologout: no sign of life for too long")
+        self._goodbye("Autologout: no sign of life for too long", "timeout")
 
     def shutdown(self) -> None:
         """The server is going down (called by the listener)."""
-        self._goodbye("Server is shutting down")
+        self._goodbye("Server is shutting down", "shutdown")
 
-    def _goodbye(self, text: str) -> None:
+    def _goodbye(self, text: str, outcome: str) -> None:
         if not self._lost:
             self._record.note(text)
-            self.write(status_line("BYE", text, "UNAVAILABLE" if "shutting" in text else ""))
+            self._record.close(outcome)
+            self.write(status_line("BYE", text, "UNAVAILABLE" if outcome == "shutdown" else ""))
             self.flush()
             self.transport.loseConnection()
             self._input.end()

@@ -117,6 +117,7 @@ class Session:
         self.idling = False
         self.busy = False  # a command is being executed: changes wait for its end
         self.compressed = False
+        self.ambiguous = False  # the client sent more without waiting for a command that may have told EXPUNGE
         self.tag = b""
         self.logged_out = False  # LOGOUT was said: the end is in order
         self.guard = context.logins.guard()

@@ -15,7 +15,7 @@ from mailsandbox.access.imap.grammar.scanner import MAX_UINT63, Scanner
 from mailsandbox.access.imap.responses import GrammarError, astring
 from mailsandbox.access.imap.sets import SequenceSet
 
-_NAME: Final = re.compile(rb"[A-Za-z0-9.]+")
+_NAME: Final = re.compile(rb"[A-Za-z0-9.-]+")
 _SECTION_PART: Final = re.compile(rb"([1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*)(?=\]|\.[A-Za-z])")
 _BINARY_PART: Final = re.compile(rb"(?:[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*)?(?=\])")
 _SECTION_TEXT: Final = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)

@@ -1,6 +1,7 @@
 """LOGIN and AUTHENTICATE (RFC 9051 §6.2.2, §6.2.3; RFC 4959 SASL-IR)."""
 
 import base64
+from typing import Final
 
 from mailsandbox.access.imap.framing import Refused
 from mailsandbox.access.imap.grammar.connection import Authenticate, Login, decode_base64
@@ -9,6 +10,8 @@ from mailsandbox.access.imap.responses import GrammarError, Result, bad, no, ok,
 from mailsandbox.access.imap.session import Session, State
 from mailsandbox.access.login import Admitted, Denied
 from mailsandbox.sasl import Challenge, FailureCode, Step, exchange
+
+_CLEAR: Final = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})  # mechanisms that show the password or token
 
 
 async def login(session: Session, command: Login) -> Result:
@@ -28,6 +31,8 @@ async def authenticate(session: Session, command: Authenticate) -> Result:
         return no("Logins in clear are off: use STARTTLS", "PRIVACYREQUIRED")
     if command.initial is not None and "SASL-IR" not in session.on:
         return bad("An initial response is not offered")
+    if command.mechanism in _CLEAR and session.context.tls is not None and not session.rim.tls:
+        session.report("login-in-clear", command.mechanism)
     running = None
     if command.mechanism in session.mechanisms():
         running = exchange(command.mechanism, session.context.credentials, hostname=session.context.hostname)
@@ -75,7 +80,9 @@ def _end(session: Session, outcome: Admitted | Denied) -> Result:
             session.record.note(f"login refused: {reason}")
             result = bad(reason) if code is FailureCode.MALFORMED else no(reason, "AUTHENTICATIONFAILED")
             if final:
-                session.send(result.octets(session.tag))
-                session.send(status_line("BYE", "Too many failed logins"))
+                for octets in (result.octets(session.tag), status_line("BYE", "Too many failed logins")):
+                    session.record.server(octets[:-2].decode("utf-8", "replace"))
+                    session.send(octets)
+                session.record.close("too many failed logins")
                 session.move(State.LOGOUT)
             return result
