@@ -13,7 +13,7 @@ from mailsandbox.clock import Clock, SystemClock
 from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
 from mailsandbox.database.schema import migrate
 from mailsandbox.database.tx import Database, Row, Tx
-from mailsandbox.errors import NoSuchMailbox
+from mailsandbox.errors import NoSuchMailbox, StoreError
 from mailsandbox.message.rendering import render
 from mailsandbox.store import changelog, expunges, listing, metadata, reading, reindexing
 from mailsandbox.store.contents import Content, Contents, Render
@@ -98,7 +98,8 @@ class Store:
         if self._following is not None:
             await self._following.aclose()
         self._texts.close()
-        await self._texts.flush()
+        with contextlib.suppress(StoreError):  # the next start writes them
+            await self._texts.flush()
 
     async def flush_texts(self) -> None:
         """Write the texts that searches read now, instead of shortly."""

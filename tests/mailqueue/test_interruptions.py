@@ -257,6 +257,28 @@ async def test_items_lost_while_they_wait_in_memory_are_not_begun(make_kit, post
     assert (await kit.queue.item(lost)).recipients[0].status is RecipientStatus.ACTIVE
 
 
+async def test_nothing_is_begun_under_a_lease_that_could_not_be_renewed_in_time(make_kit, postgres, monkeypatch):  # noqa: F811
+    kit = await make_kit(
+        database=open_database(postgres.new_database()), limits=QueueLimits(initial_concurrency=1, concurrency=1)
+    )
+    kit.courier.gates["beta.test"] = gate = asyncio.Event()
+    await kit.put("b@beta.test")
+    late = await kit.put("c@beta.test")
+    await asyncio.sleep(0)
+    given_back, shed = [], kit.queue._attempts.shed
+
+    async def watched(item, rows):
+        given_back.append((item.queue_id, len(kit.courier.attempts)))
+        await shed(item, rows)
+
+    monkeypatch.setattr(kit.queue._attempts, "shed", watched)
+    for load in kit.queue._attempts._loads.all():
+        load.leased_until = kit.clock.now()  # the database was away for so long
+    gate.set()
+    await kit.queue.quiet()
+    assert given_back == [(late, 1)]  # before any attempt at it; whoever takes it now has a lease
+
+
 async def test_an_engine_without_session_locks_holds_nobody_for_dead_and_falls_back_to_leases(
     make_kit,
     postgres,  # noqa: F811

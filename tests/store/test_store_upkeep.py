@@ -6,7 +6,7 @@ from letters import BOB, letter, to_bob
 
 from mailsandbox.clock import ManualClock
 from mailsandbox.database import Database
-from mailsandbox.errors import NoSuchAccount, StartError
+from mailsandbox.errors import NoSuchAccount, StartError, StoreFull
 from mailsandbox.message.rendering import render
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem, Change, ChangeType, Delivery, Seq
@@ -97,4 +97,23 @@ async def test_starting_again_keeps_everything(store: Store) -> None:
     again = Store(store.database)
     await again.start()
     assert (await again.status(BOB, "INBOX")).messages == 1
+    await again.aclose()
+
+
+async def test_a_store_closes_over_a_database_that_takes_nothing_and_searches_miss_nothing_later(
+    store: Store, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.flush_texts()
+    await store.deliver([to_bob()], letter(body="needle"))
+
+    async def full(work: object, **options: object) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", full)
+        await store.aclose()
+    again = Store(database, clock=clock)
+    await again.start()
+    state = await again.open_mailbox(BOB, "INBOX")
+    assert await again.search_text(state, "needle", scope="body") == {1}
     await again.aclose()
