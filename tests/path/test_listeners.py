@@ -124,7 +124,7 @@ def test_a_listener_takes_the_mechanisms_it_is_given_and_those_over_tls(box):
     with smtplib.SMTP(*box.services["alpha.careful"]) as smtp:
         smtp.ehlo()
         assert not smtp.has_extn("auth")
-        assert smtp.docmd("AUTH", "PLAIN AGEAYg==")[0] in (504, 538)
+        assert smtp.docmd("AUTH", "PLAIN AGEAYg==")[0] == 538
         context = ssl.create_default_context(cafile=str(box.ca_file))
         context.check_hostname = False
         smtp.starttls(context=context)
@@ -184,7 +184,7 @@ def test_a_sender_whose_domain_takes_no_mail_is_refused():
         ("[sites.alpha.listeners.x]\nport = 1\nkind = 'pop3'\n", "smtp, submission"),
         ("[sites.alpha.listeners.smtp]\nport = 1\n", "write sites.alpha.smtp = PORT"),
         ("[sites.alpha.listeners.x]\nport = 1\nofers = []\n", "did you mean offers"),
-        ("[relay]\nconcurrency = 0\n", "less than one"),
+        ("[relay]\nconcurrency = 0\n", "at least 1"),
     ],
 )
 def test_wrong_settings_are_errors_that_name_them(text, wrong):
