@@ -65,12 +65,14 @@ def refuse_unknown_manners(spec: SandboxSpec) -> None:
 
 
 class Service(NamedTuple):
-    """Where a service listens."""
+    """Where a service listens: an address and a port, or the path of a UNIX socket and 0."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if not self.port:
+            return f"unix:{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

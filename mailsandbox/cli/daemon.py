@@ -112,6 +112,8 @@ class Daemon:
         if place is None:
             known = ", ".join(sorted(self.services))
             raise NoDaemon(f"the daemon has no service {name!r}; it has {known}")
+        if place.startswith("unix:"):
+            raise NoDaemon(f"{name} is a UNIX socket, {place.removeprefix('unix:')}: name a service with a port")
         return split_place(place)
 
     def get(self, path: str, parameters: Parameters = (), *, timeout: float = 30.0) -> Any:  # Any: JSON

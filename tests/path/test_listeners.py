@@ -150,6 +150,7 @@ def test_a_unix_socket_takes_mail(box, tmp_path):
         assert smtp.getreply()[0] == 220
         smtp.sendmail("a@alpha.test", ["b@beta.test"], "Subject: by socket\r\n\r\n")
     assert box.wait_for(to="b@beta.test").subject == "by socket"
+    assert str(box.services["alpha.local"]) == f"unix:{tmp_path / 'smtp.sock'}"
 
 
 @pytest.mark.rfc(7505, "4.2")
