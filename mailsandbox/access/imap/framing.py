@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 MAX_LINE: Final = 65_536  # octets of one command without its literals; Dovecot's imap_max_line_length
 MAX_LITERAL_MINUS: Final = 4_096  # RFC 7888 §5: LITERAL- allows {n+} up to here
 MAX_TOTAL: Final = 4  # times the limit of one literal, for all of one command: MULTIAPPEND
@@ -21,8 +23,7 @@ _TAG: Final = re.compile(rb"[^\x00-\x20(){%*\"\\+\x7f-\xff]{1,255}(?= |\Z)")  # 
 _TAIL: Final = 32  # octets of a swallowed line that may hold a literal marker
 
 
-@dataclass(frozen=True, slots=True)
-class CommandOctets:
+class CommandOctets(Struct, frozen=True):
     """One whole command: its lines joined, and its literals in order."""
 
     text: bytes

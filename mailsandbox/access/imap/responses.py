@@ -6,8 +6,9 @@ literal. Knows no command.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 CRLF: Final = b"\r\n"
 _QUOTABLE: Final = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")  # RFC 9051 §9 QUOTED-CHAR, 7-bit
@@ -20,8 +21,7 @@ class GrammarError(Exception):
     """The client's octets do not fit the grammar; the text says where. Becomes BAD; never leaves the package."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How a command ended: RFC 9051 §7.1. `code` is the response code without brackets."""
 
     status: str  # OK, NO, BAD

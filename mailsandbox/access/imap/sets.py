@@ -7,8 +7,9 @@ Invariant: a set stays ranges from the wire to the rows; "1:*" never becomes ten
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mailsandbox.access.imap.responses import GrammarError
 
@@ -22,8 +23,7 @@ SET: Final = re.compile(
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceSet:
+class SequenceSet(Struct, frozen=True):
     """Ranges as the client wrote them; `saved` is "$", the result of the last SEARCH RETURN (SAVE) (RFC 5182)."""
 
     ranges: tuple[Range, ...]

@@ -158,7 +158,8 @@ def _tell_flags(session: Session, selected: Selected, batch: Batch) -> None:
     """FLAGS are about to be sent for these messages."""
     batch.recent = None if session.rev2 else selected.recent
     selected.view.shown_flags(batch.rows)
-    announcing.tell_keywords(session, selected, [row.flags for row in batch.rows])
+    if len(batch.rows) > 1 or id(batch.rows[0].flags) not in selected.known_flags:
+        announcing.tell_keywords(session, selected, [row.flags for row in batch.rows])
 
 
 def _batches(plan: Plan, rows: Sequence[MessageRow]) -> Iterator[range]:
