@@ -12,7 +12,7 @@ from mailsandbox.clock import ManualClock
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.submit.connection import SmtpConnection
 from mailsandbox.submit.listener import Shared
-from mailsandbox.submit.model import Limits, ListenerSpec, SubmitContext
+from mailsandbox.submit.model import Kind, Limits, ListenerSpec, SubmitContext
 
 SAID = [
     b"EHLO client.test\r\n",
@@ -21,6 +21,7 @@ SAID = [
     b"MAIL FROM:<a@alpha.test> BODY=BINARYMIME\r\n",
     b"MAIL FROM:<a@alpha.test> SIZE=999999\r\n",
     b"RCPT TO:<b@beta.test>\r\n",
+    b"RCPT TO:<c@beta.test>\r\n",
     b"RCPT TO:<>\r\n",
     b"BDAT 5\r\nab\r\nc",
     b"BDAT 3 LAST\r\n.\r\n",
@@ -46,7 +47,7 @@ SAID = [
 MESSAGE = b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nBDAT 5\r\nab\r\ncBDAT 3 LAST\r\n.\r\n"
 
 
-async def talk(segments: list[bytes], *, slowness: int, mode: str) -> tuple:
+async def talk(segments: list[bytes], *, slowness: int, mode: str, kind: Kind) -> tuple:
     """All that the client is told, whether it is hung up on, and what was stored."""
     accepted, numbers = [], itertools.count(1)
 
@@ -58,7 +59,7 @@ async def talk(segments: list[bytes], *, slowness: int, mode: str) -> tuple:
 
     context = SubmitContext(accept=accept, new_id=lambda: f"Q{next(numbers)}", clock=ManualClock())
     limits = Limits(unknown_commands=1_000, auth_line=1_000)
-    shared = Shared(ListenerSpec("x", offers=Offers.parse(ALL_OFFERS), mode=mode, limits=limits), context)
+    shared = Shared(ListenerSpec("x", kind=kind, offers=Offers.parse(ALL_OFFERS), mode=mode, limits=limits), context)
     connection, transport = SmtpConnection(shared), Transport()
     connection.connection_made(transport)
     while not transport.written:
@@ -85,16 +86,18 @@ async def talk(segments: list[bytes], *, slowness: int, mode: str) -> tuple:
     cuts=st.lists(st.integers(1, 3_000), max_size=8),
     slowness=st.integers(0, 3),
     mode=st.sampled_from(["strict", "lenient", "normalize"]),
+    kind=st.sampled_from([Kind.SMTP, Kind.SUBMISSION, Kind.LMTP]),
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_session_is_the_same_however_it_is_cut_and_however_slow_the_store_is(said, cuts, slowness, mode):
-    stream = b"".join((b"EHLO client.test\r\n", *said))
+def test_a_session_is_the_same_however_it_is_cut_and_however_slow_the_store_is(said, cuts, slowness, mode, kind):
+    hello = b"LHLO client.test\r\n" if kind is Kind.LMTP else b"EHLO client.test\r\n"
+    stream = hello + b"".join(said)
     places = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
     pieces = [stream[start:end] for start, end in itertools.pairwise(places)]
 
     async def both() -> None:
-        whole = await talk([stream], slowness=0, mode=mode)
-        assert await talk(pieces, slowness=slowness, mode=mode) == whole
-        assert await talk([stream], slowness=slowness, mode=mode) == whole
+        whole = await talk([stream], slowness=0, mode=mode, kind=kind)
+        assert await talk(pieces, slowness=slowness, mode=mode, kind=kind) == whole
+        assert await talk([stream], slowness=slowness, mode=mode, kind=kind) == whole
 
     asyncio.run(both())
