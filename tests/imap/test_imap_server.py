@@ -276,6 +276,7 @@ async def test_a_session_is_recorded_without_its_password(server: Server) -> Non
 @pytest.mark.parametrize(
     ("commands", "rule"),
     [
+        ([b"a NOTIFY SET (PERSONAL (MessageNew))\r\n"], "notify-events-incomplete"),
         ([b"a NOOP\n"], "bare-lf"),
         ([b"a FETCH 1 FLAGS\r\n"], "command-in-wrong-state"),
         ([b"a SELECT INBOX\r\n", b"b STATUS INBOX (MESSAGES)\r\n"], "status-of-selected"),

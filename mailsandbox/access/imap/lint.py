@@ -19,6 +19,7 @@ _RULES: Final = {
     ),
     "modseq-without-condstore": ("RFC 7162 §3.1.2", "A CONDSTORE item was used, which the server does not offer"),
     "qresync-without-enable": ("RFC 7162 §3.2.3", "QRESYNC was used without ENABLE QRESYNC"),
+    "notify-events-incomplete": ("RFC 5465 §5", "MessageNew, MessageExpunge or FlagChange without the others it needs"),
     "uid-across-uidvalidity": ("RFC 9051 §2.3.1.1", "UIDs of an older UIDVALIDITY were used after it had changed"),
     "bare-lf": ("RFC 9051 §2.2", "A line ended in LF without CR"),
     "eight-bit-name": ("RFC 9051 §5.1", "A mailbox name was sent in UTF-8 without ENABLE"),

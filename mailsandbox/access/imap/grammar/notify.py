@@ -102,10 +102,15 @@ def _events(scanner: Scanner) -> tuple[frozenset[str], tuple[Attribute, ...]]:
     return frozenset(scanner.group(event)), fetched
 
 
-def _check(scope: str, events: frozenset[str], fetched: tuple[Attribute, ...]) -> None:
-    # RFC 5465 §5: MessageNew and MessageExpunge go together, and what changes about messages needs both.
+def is_incomplete(events: frozenset[str]) -> bool:
+    """RFC 5465 §5: MessageNew and MessageExpunge go together, and what changes about messages needs both."""
     asked = events & MESSAGE_EVENTS
-    if asked and not asked >= _BOTH:
+    return bool(asked) and not asked >= _BOTH
+
+
+def _check(scope: str, events: frozenset[str], fetched: tuple[Attribute, ...]) -> None:
+    # RFC 5465 §5: BAD. Dovecot is strict about the selected mailbox alone, and its tester sends these of others.
+    if scope.startswith("SELECTED") and is_incomplete(events):
         raise GrammarError("MessageNew and MessageExpunge must be asked for together, and with FlagChange")
     if fetched and not scope.startswith("SELECTED"):
         raise GrammarError("FETCH attributes only with SELECTED")  # RFC 5465 §8

@@ -1,7 +1,7 @@
 """NOTIFY (RFC 5465 §3) and CANCELUPDATE (RFC 5267 §4.3.4)."""
 
 from mailsandbox.access.imap.fetching.columns import column
-from mailsandbox.access.imap.grammar.notify import MESSAGE_EVENTS, Notify
+from mailsandbox.access.imap.grammar.notify import MESSAGE_EVENTS, Notify, is_incomplete
 from mailsandbox.access.imap.grammar.search import CancelUpdate
 from mailsandbox.access.imap.notifying import Notifications
 from mailsandbox.access.imap.responses import Result, bad, no, ok
@@ -21,6 +21,8 @@ async def notify(session: Session, command: Notify) -> Result:
                 "BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange"
                 " MailboxMetadataChange ServerMetadataChange)",
             )
+        if is_incomplete(group.events):
+            session.report("notify-events-incomplete", " ".join(sorted(group.events)))
         if any(column(attribute).sets_seen for attribute in group.attributes):
             return bad("FETCH attributes of MessageNew must not set \\Seen")  # RFC 5465 §5.2
     store = session.context.store
