@@ -6,7 +6,6 @@ a limit on the size of the daemon's files does nearly as well: every write beyon
 
 import contextlib
 import imaplib
-import os
 import poplib
 import resource
 import smtplib
@@ -14,7 +13,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -146,44 +144,35 @@ class ReadOnly:
 
 @contextlib.contextmanager
 def small_disk(kind: str) -> Iterator[Limited | Full | ReadOnly]:
-    """A place for a data directory."""
+    """A place for a data directory: on a "tmpfs" or "ext4" of its own; limited where none can be mounted."""
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-disk-")))
         mounted = root / "disk"
         mounted.mkdir()
-        match kind:
-            case "limit":
-                yield Limited(mounted / "data")
-            case "tmpfs":
-                _run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mounted))
-                stack.callback(_run, "umount", "-l", str(mounted))
-                yield Full(mounted / "data")
-            case _:
-                image = root / "image"
-                with image.open("wb") as empty:
-                    empty.truncate(24 << 20)
-                _run("mkfs.ext4", "-q", "-F", str(image))
-                _run("mount", "-o", "loop", str(image), str(mounted))
-                stack.callback(_run, "umount", "-l", str(mounted))
-                yield ReadOnly(mounted / "data")
+        data = mounted / "data"
+        if kind == "tmpfs" and _mounts(stack, mounted, "-t", "tmpfs", "-o", "size=6m", "tmpfs"):
+            yield Full(data)
+        elif kind == "ext4" and _mounts(stack, mounted, "-o", "loop", _image(root)):
+            yield ReadOnly(data)
+        else:
+            yield Limited(data)
 
 
-def kinds(*wanted: str) -> list[str]:
-    """Those of `wanted` that this machine can make."""
-    return [kind for kind in wanted if _possible(kind)]
+def _image(root: Path) -> str:
+    with (root / "image").open("wb") as empty:
+        empty.truncate(24 << 20)
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        _run("mkfs.ext4", "-q", "-F", str(root / "image"))
+    return str(root / "image")
 
 
-@cache
-def _possible(kind: str) -> bool:
-    if kind == "limit":
-        return True
-    if os.getuid() != 0:
-        return False
+def _mounts(stack: contextlib.ExitStack, at: Path, *what: str) -> bool:
     try:
-        with small_disk(kind):
-            return True
+        _run("mount", *what, str(at))
     except (OSError, subprocess.CalledProcessError):
         return False
+    stack.callback(_run, "umount", "-l", str(at))
+    return True
 
 
 def _run(*command: str) -> None:
