@@ -81,6 +81,11 @@ def _listener(
         values.pop(key, None)
     if kind.startswith("submission"):
         values.setdefault("offers", site.submission_offers)
+    # As for the site's own: greylists are for servers, which for their part can not be asked for a login.
+    if kind != "smtp":
+        values.setdefault("greylist", None)
+    elif site.auth == "required":
+        values.setdefault("auth", "offered")
     return NamedListener(name, dataclasses.replace(site, **values), kind, table.port, table.socket)
 
 

@@ -9,6 +9,7 @@ import pytest
 from mailsandbox import Sandbox
 from mailsandbox.config import parse
 from mailsandbox.errors import ConfigError
+from mailsandbox.site import listener_specs
 
 CONFIG = """
 [sites.alpha]
@@ -167,6 +168,29 @@ def test_a_sender_whose_domain_takes_no_mail_is_refused():
                 smtp.rset()
         with pytest.raises(Exception, match=r"5\.7\.27"):
             box.send("b@beta.test", sender="a@null.test", subject="x", text="x")
+
+
+def test_greylists_are_for_servers_and_logins_for_people_unless_a_listener_says_otherwise():
+    text = """
+        [sites.alpha]
+        auth = "required"
+        greylist = "5m"
+        listeners.mx = { port = 0 }
+        listeners.closed = { port = 0, auth = "required" }
+        listeners.people = { port = 0, kind = "submission" }
+        listeners.store = { port = 0, kind = "lmtp", greylist = "1m" }
+    """
+    alpha = parse(text).sites[0]
+    found = {spec.service: (str(spec.authentication), spec.greylist) for spec in listener_specs(alpha, "127.0.0.1")}
+    assert found == {
+        "alpha.smtp": ("offered", 300.0),
+        "alpha.submission": ("required", 0.0),
+        "alpha.submissions": ("required", 0.0),
+        "alpha.mx": ("offered", 300.0),
+        "alpha.closed": ("required", 300.0),
+        "alpha.people": ("required", 0.0),
+        "alpha.store": ("required", 60.0),
+    }
 
 
 @pytest.mark.parametrize(
