@@ -172,7 +172,8 @@ class Site:
         await self._tasks.aclose()
 
     def _check_sender(self, address: str) -> Reply | None:
-        found = self.routes.zone.look_up(domain_of(address))
+        zone = self.routes.zone
+        found = zone.look_up(domain_of(address)) if zone else None
         if isinstance(found, Found) and found.entry.takes_no_mail:
             # RFC 7505 §4.2: who takes no mail can not be told of anything either.
             return reply(550, "5.7.27", f"<{address[:100]}>: the domain takes no mail, null MX (RFC 7505 §4.2)")
@@ -192,9 +193,9 @@ class Site:
 
     def _exists(self, address: str) -> bool:
         # RFC 5321 §4.5.1: mail for postmaster is taken whoever else is there.
-        return self._shared.credentials.may_exist(address) or canonical(address) == canonical(
-            f"postmaster@{self.spec.domain}"
-        )
+        if self._shared.credentials.may_exist(address):
+            return True
+        return canonical(address) == canonical(f"postmaster@{self.spec.domain}")
 
     def _journey_in(self, tx: Tx, incoming: Incoming) -> JourneyId:
         """The journey this message is on already, by the ids in its Received fields; else its own begins here."""

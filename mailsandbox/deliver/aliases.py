@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.message.envelope import NULL_PATH, Envelope, Recipient
 from mailsandbox.smtp.xtext import encode_utf8_address, encode_xtext
 from mailsandbox.store.credentials import canonical
 
@@ -80,8 +80,10 @@ def expand(envelope: Envelope, recipient: Recipient, alias: Alias) -> Envelope:
         # RFC 3461 §5.2.7.1: for the sender the list is where the message was delivered. What the list sends on is
         # another submission: none of his parameters for notifications goes with it, nor his deadline.
         members = tuple(Recipient(member) for member in alias.members)
+        # RFC 5321 §4.5.5: a notification stays one, or a list that is its own owner would bounce to itself for ever.
+        sender = alias.owner if envelope.reverse_path else NULL_PATH
         return msgspec.structs.replace(
-            envelope, reverse_path=alias.owner, recipients=members, ret="", envid="", deliver_by=""
+            envelope, reverse_path=sender, recipients=members, ret="", envid="", deliver_by=""
         )
     # RFC 3461 §5.2.7.2: to one other address the parameters go on as they are.
     notify = recipient.notify

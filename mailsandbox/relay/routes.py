@@ -136,7 +136,7 @@ class Routes:
         rng: random.Random | None = None,
     ) -> None:
         self.static = list(static)
-        self.zone = zone or Zone()
+        self.zone = Zone() if zone is None else zone
         self.default = default
         self.own = {canonical(name) for name in own}
         self._fixed: dict[Route, Hops] = {}  # of routes that need no lookup: asked for each message

@@ -117,6 +117,9 @@ class Zone:
             name = canonical(entry.cname)
         return LookupFailed(f"more than {MAX_ALIASES} aliases (CNAME) in a row, at {name}")
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
     def __contains__(self, name: str) -> bool:
         return canonical(name) in self._entries
 

@@ -28,6 +28,7 @@ offers = ["PIPELINING", "DSN", "8BITMIME"]
 "ping@alpha.test" = ["ping@beta.test"]
 "ping@beta.test" = ["ping@alpha.test"]
 "sans@beta.test" = ["zoë@beta.test"]
+"self@beta.test" = { members = ["ann@beta.test", "gone@alpha.test"], owner = "self@beta.test" }
 "news@beta.test" = { members = ["ann@beta.test", "nobody@alpha.test"], owner = "owner@beta.test" }
 """
 LETTER = b"From: carl@alpha.test\r\nTo: team@beta.test\r\nSubject: hello\r\nMessage-ID: <1@alpha.test>\r\n\r\nHello\r\n"
@@ -123,6 +124,17 @@ def test_a_list_sends_on_with_its_owner_as_sender_and_tells_delivery_to_the_list
     assert b"E1" not in bounce.octets
     box.clock.advance(1)
     assert len(box.messages("carl@alpha.test")) == 1
+
+
+@pytest.mark.rfc(5321, "4.5.5")
+def test_a_list_that_is_its_own_owner_does_not_bounce_to_itself_for_ever(box):
+    fault = box.faults.add("smtp", stage="rcpt", reply="550 5.1.1 no such user", site="alpha", account="gone@")
+    send(box, "self@beta.test")
+    box.wait_for(to="ann@beta.test", subject="could not be delivered")
+    box.clock.advance(6 * 86_400)
+    senders = sorted(message.header("Return-Path") for message in box.messages("ann@beta.test"))
+    assert senders == ["<>", "<self@beta.test>"]
+    assert fault.hits == 2  # the message, and the notification, which nobody is told of
 
 
 @pytest.mark.rfc(5321, "3.5.1")
