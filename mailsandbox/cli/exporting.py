@@ -1,18 +1,16 @@
 """`mailsandbox export`: an account's messages, or everybody's, into an archive."""
 
 import re
-from collections.abc import Iterator
-from datetime import datetime
+import tempfile
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 import click
 
 from mailsandbox.cli.archives.model import Kept
-from mailsandbox.cli.archives.reading import FORMATS
-from mailsandbox.cli.archives.writing import Writer, new_file
-from mailsandbox.cli.daemon import Daemon, Parameters, Refused, daemon
+from mailsandbox.cli.archives.reading import FORMATS, read_archive
+from mailsandbox.cli.archives.writing import Writer, new_file, refuse_existing
+from mailsandbox.cli.daemon import Daemon, Parameters, daemon
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import many, octets, say, say_json
 from mailsandbox.cli.progress import bar, tracked
@@ -48,6 +46,7 @@ def command(
         if chosen == "zip":
             count, size = _zip(found, path, account, mailbox, quiet=as_json)
         else:
+            refuse_existing(path)
             count, size = _messages(found, path, chosen, account, mailbox, quiet=as_json)
     if as_json:
         say_json({"exported": count, "octets": size, "path": str(path), "format": chosen})
@@ -90,39 +89,19 @@ class _Counter:
 
 
 def _messages(found: Daemon, path: Path, kind: str, account: str, mailbox: str, *, quiet: bool) -> tuple[int, int]:
+    """By way of the zip: one answer instead of one for each message, and keywords and UIDs are in it."""
     count = size = 0
-    rows = list(_pages(found, _chosen(account, mailbox)))[::-1]  # oldest first
-    with Writer(path, kind) as writer:
-        for row in tracked(rows, f"exporting to {path.name}", total=len(rows), off=quiet):
-            message = _fetch(found, row)
-            if message is None:
-                continue  # deleted meanwhile
-            writer.add(message)
-            count += 1
-            size += len(message.octets)
+    with tempfile.TemporaryDirectory(prefix="mailsandbox-export-") as directory:
+        whole = Path(directory) / "whole.zip"
+        _zip(found, whole, account, mailbox, quiet=quiet)
+        with Writer(path, kind) as writer:
+            for message in tracked(read_archive(whole, "zip"), f"writing {path.name}", off=quiet):
+                assert isinstance(message, Kept), "an archive that was found whole"
+                writer.add(message)
+                count += 1
+                size += len(message.octets)
     return count, size
 
 
 def _chosen(account: str, mailbox: str) -> Parameters:
     return [(name, value) for name, value in (("account", account), ("mailbox", mailbox)) if value]
-
-
-def _pages(found: Daemon, chosen: Parameters) -> Iterator[dict[str, Any]]:  # Any: JSON
-    after = ""
-    while True:
-        page = found.get("/v1/messages", [*chosen, ("limit", 1000), *([("after", after)] if after else [])])
-        yield from page["messages"]
-        after = page["next"] or ""
-        if not after:
-            return
-
-
-def _fetch(found: Daemon, row: dict[str, Any]) -> Kept | None:  # Any: JSON
-    try:
-        content = found.octets(f"/v1/messages/{quote(row['id'], safe='')}/raw")
-    except Refused as refused:
-        if refused.status == 404:
-            return None
-        raise
-    at = datetime.fromisoformat(row["received_at"]).timestamp()
-    return Kept(content, tuple(row["flags"]), at, row["mailbox"], row["account"], uid=row["uid"])
