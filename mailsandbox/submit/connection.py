@@ -252,9 +252,11 @@ class SmtpConnection(SmtpReceiving):
             if len(self._input) > limit:
                 self._input.clear()
                 self._reading = Reading.OVERLONG
+            self._line_since = self._line_since or self._heard
             return False
         line = bytes(self._input[:end])
         del self._input[:end]
+        self._line_since = 0.0
         self._line(line)
         return True
 
@@ -265,6 +267,7 @@ class SmtpConnection(SmtpReceiving):
             return
         del self._input[:end]
         self._reading = Reading.COMMAND
+        self._line_since = 0.0
         self._record.client("[a line that is too long]")
         self.say(_TOO_LONG)
 

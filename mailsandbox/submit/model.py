@@ -62,7 +62,7 @@ class Limits:
     message_octets: int = DEFAULT_MESSAGE_OCTETS  # where SIZE announces none
     connections: int = 2_000  # of the listener
     connections_per_peer: int = 1_000  # 0: any number
-    command_seconds: float = 300.0  # between two reads, RFC 5321 §4.5.3.2.7
+    command_seconds: float = 300.0  # between two reads, and for one line, RFC 5321 §4.5.3.2.7
     message_seconds: float = 3_600.0  # from DATA to its end, however busy the client
     unknown_commands: int = 10  # then the connection is closed; aiosmtpd has 5
     calls: int = 0  # of one command in a session; 0: any number

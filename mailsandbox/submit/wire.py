@@ -84,6 +84,7 @@ class SmtpWire(SmtpCommands):
         self._out: list[bytes] = []
         self._spool: Spool | None = None
         self._heard = self._receiving_since = 0.0
+        self._line_since = 0.0  # when the line began that has not ended yet; 0: there is none
         self._eof = self._stopped_reading = self._stopped_writing = self._muted = False
         self._before_response = Reading.EARLY
         self._waited_for: Waiting | None = None
@@ -225,11 +226,13 @@ class SmtpWire(SmtpCommands):
         held = self._reader._buffer  # type: ignore[attr-defined]  # aiosmtpd empties it in the same way
         if expected:
             self._before_response, self._reading = self._reading, Reading.RESPONSE
+            self._line_since = self.loop.time()
             if self._input:
                 self._line_ended = self._input.endswith(b"\n")
                 self._reader.feed_data(bytes(self._input))
                 self._input.clear()
             return
+        self._line_since = 0.0
         if self._reading is Reading.RESPONSE:
             self._reading = self._before_response
         self._input += held
@@ -322,7 +325,8 @@ class SmtpWire(SmtpCommands):
         limits, now = self.spec.limits, self.loop.time()
         if self._reading is Reading.WAITING:
             self._heard = now
-        left = self._heard + limits.command_seconds - now
+        # A line that comes octet by octet has no more time than one that does not come.
+        left = (self._line_since or self._heard) + limits.command_seconds - now
         if self._reading in (Reading.DATA, Reading.CHUNK):
             left = min(left, self._receiving_since + limits.message_seconds - now)
         if left > 0 and not (self._reading is Reading.RESPONSE and not self.session.helo):

@@ -640,6 +640,85 @@ async def test_a_client_that_reads_no_replies_is_not_read_either(serve):
     transport.hang_up(connection)
 
 
+class HandSetLoop:
+    """The running loop, but for its time, which the test sets; timers are only kept."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self.now, self.timers = loop, 1_000.0, []
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay, callback):
+        self.timers.append((self.now + delay, callback))
+        return self._loop.call_soon(lambda: None)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _, callback in due:
+            callback()
+
+
+@pytest.mark.rfc(5321, "4.5.3.2")
+@pytest.mark.parametrize(
+    ("before", "octet", "limit"),
+    [
+        (b"", b"N", 300),
+        (b"NOOP " + b"x" * 600, b"x", 300),
+        (b"AUTH LOGIN\r\n", b"A", 300),
+        (b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nDATA\r\n", b"x", 3_600),
+        (b"MAIL FROM:<a@alpha.test>\r\nRCPT TO:<b@beta.test>\r\nBDAT 9999\r\n", b"x", 3_600),
+    ],
+)
+async def test_who_sends_octet_by_octet_is_not_waited_for_without_end(serve, before, octet, limit):
+    service = await serve()
+    shared = service.listener._shared
+    loop = shared.loop = HandSetLoop(shared.loop)
+    connection, transport = SmtpConnection(shared), Transport()
+    connection.loop = loop
+    connection.connection_made(transport)
+    while not transport.written:
+        await asyncio.sleep(0)
+    connection.data_received(b"EHLO client.test\r\n" + before)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    began = loop.now
+    while not transport.closing and loop.now < began + 2 * limit:
+        connection.data_received(octet)
+        loop.pass_time(100)
+    assert transport.closing
+    assert loop.now <= began + limit + 200
+    assert b"421 4.4.2 " in transport.written
+    transport.hang_up(connection)
+
+
+@pytest.mark.rfc(5321, "4.5.3.2.7")
+async def test_who_sends_whole_lines_now_and_then_may_stay(serve):
+    service = await serve()
+    shared = service.listener._shared
+    loop = shared.loop = HandSetLoop(shared.loop)
+    connection, transport = SmtpConnection(shared), Transport()
+    connection.loop = loop
+    connection.connection_made(transport)
+    while not transport.written:
+        await asyncio.sleep(0)
+    connection.data_received(b"EHLO client.test\r\n")
+    for _ in range(20):
+        connection.data_received(b"NO")
+        loop.pass_time(140)
+        connection.data_received(b"OP\r\n")
+        loop.pass_time(140)
+    assert not transport.closing
+    loop.pass_time(200)
+    assert transport.closing
+    transport.hang_up(connection)
+
+
 async def test_a_thousand_pipelined_commands_get_a_thousand_replies_in_order(serve):
     service = await serve()
     wire = await Wire.connect(service)
