@@ -6,14 +6,14 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mailsandbox.access.http.waiting import TimedOut, wait_for
 from mailsandbox.clock import ManualClock
-from mailsandbox.errors import MailsandboxError, NoSuchMessage
+from mailsandbox.errors import ConfigError, MailsandboxError, NoSuchMessage
 from mailsandbox.faults import Fault, Faults, action_of
 from mailsandbox.journey.assemble import Journey, assemble
 from mailsandbox.journey.model import JourneyId
@@ -44,8 +44,9 @@ class Sent:
 class BoxFaults:
     """The faults in force, in the words of a test."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, sites: Collection[str]) -> None:
         self._faults = faults
+        self._sites = sites
 
     def add(
         self,
@@ -67,6 +68,8 @@ class BoxFaults:
         Exactly one of `reply` ("CODE [ENHANCED] TEXT"), `drop`, `reset` and `delay` (seconds). The fault returned
         counts its `hits`. Raises ConfigError for anything else, and for a protocol or stage that nothing asks for.
         """
+        if site and site not in self._sites:
+            raise ConfigError(f"fault: there is no site {site!r}; there are {', '.join(self._sites)}")
         return self._faults.add(
             Fault(
                 action_of(reply=reply, drop=drop, reset=reset, delay=delay),
@@ -98,7 +101,7 @@ class AsyncBox:
     def __init__(self, system: MailSystem, authority: Path | None) -> None:
         self._system = system
         self.ca_file = authority
-        self.faults = BoxFaults(system.faults)
+        self.faults = BoxFaults(system.faults, system.sites)
 
     @property
     def services(self) -> dict[str, Service]:

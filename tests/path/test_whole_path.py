@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from mailsandbox import Sandbox
+from mailsandbox.errors import ConfigError
 from tests.path.conftest import HTML, SUBJECT, TEXT, french_message, png
 
 BOB = "bob@beta.test"
@@ -345,3 +346,11 @@ def test_a_client_that_looks_on_is_told_what_retention_removes_and_the_queue_is_
         assert box.messages() == []
         assert box.journey(waiting).state == "queued"
         imap.logout()
+
+
+def test_a_fault_that_could_never_strike_is_refused():
+    with Sandbox() as box:
+        for wrong in ({"site": "gamma"}, {"protocol": "smpt"}, {"protocol": "smtp", "stage": "rctp"}):
+            with pytest.raises(ConfigError, match="fault: "):
+                box.faults.add(**wrong, drop=True)
+        assert len(box.faults) == 0

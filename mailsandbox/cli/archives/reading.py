@@ -69,7 +69,9 @@ def read_archive(path: Path, kind: str = "") -> Iterator[Kept | Unreadable]:
         raise click.ClickException(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
     except BadArchive as error:
         raise click.ClickException(str(error)) from None
-    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
+    except zipfile.BadZipFile as error:
+        raise click.ClickException(f"{path}: no zip, or cut short: {error}") from None
+    except (zlib.error, ValueError) as error:
         raise click.ClickException(f"{path}: is damaged or no {kind or 'zip'}: {error}") from None
 
 
