@@ -23,7 +23,7 @@ from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
 from mailsandbox.database.checkpoints import Checkpoints
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
-from mailsandbox.database.tx import Done, Heir, Work
+from mailsandbox.database.tx import Done, Heir, Work, telling
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError
 from mailsandbox.tasks import Tasks
@@ -87,16 +87,7 @@ class FileDatabase:
 
     async def write(self, work: Work[T], *, heavy: bool = False) -> T:
         waiting: asyncio.Future[T] = self._loop.create_future()
-
-        def done(outcome: T | BaseException) -> None:
-            if waiting.done():  # cancelled; the work is committed all the same
-                return
-            if isinstance(outcome, BaseException):
-                waiting.set_exception(outcome)
-            else:
-                waiting.set_result(outcome)
-
-        self.submit(work, done, heavy=heavy)
+        self.submit(work, telling(waiting), heavy=heavy)
         return await waiting
 
     def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:

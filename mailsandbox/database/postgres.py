@@ -24,7 +24,7 @@ from mailsandbox.database.batch import Submission, closed, settle
 from mailsandbox.database.listening import Listening
 from mailsandbox.database.postgres_tx import Connection, PostgresTx, Statements, lost_a_race, postgres_failure
 from mailsandbox.database.schema import migrate
-from mailsandbox.database.tx import Done, Heir, Work
+from mailsandbox.database.tx import Done, Heir, Work, telling
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError, StoreError, StoreUnavailable
 
@@ -111,16 +111,7 @@ class PostgresDatabase:
 
     async def write(self, work: Work[T], *, heavy: bool = False) -> T:
         waiting: asyncio.Future[T] = self._loop.create_future()
-
-        def done(outcome: T | BaseException) -> None:
-            if waiting.done():  # cancelled; the work is committed all the same
-                return
-            if isinstance(outcome, BaseException):
-                waiting.set_exception(outcome)
-            else:
-                waiting.set_result(outcome)
-
-        self.submit(work, done, heavy=heavy)
+        self.submit(work, telling(waiting), heavy=heavy)
         return await waiting
 
     def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:

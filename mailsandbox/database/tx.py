@@ -6,6 +6,7 @@ callbacks and those of all works before it reach the loop's thread in commit ord
 Knows no table and no mail.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -77,6 +78,20 @@ class Tx(Protocol):
 Work = Callable[[Tx], T]
 Heir = Callable[[Tx, str], None]  # takes over, in the transaction, what the daemon of that name held
 Done = Callable[[Any], None]  # Any: the work's result, or the exception that ended it
+
+
+def telling(waiting: asyncio.Future[T]) -> Done:
+    """A `Done` that ends a future."""
+
+    def done(outcome: T | BaseException) -> None:
+        if waiting.done():  # cancelled; the work is committed all the same
+            return
+        if isinstance(outcome, BaseException):
+            waiting.set_exception(outcome)
+        else:
+            waiting.set_result(outcome)
+
+    return done
 
 
 class Database(Protocol):
