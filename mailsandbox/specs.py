@@ -92,7 +92,7 @@ class RelaySpec:
     tls: str = "opportunistic"
     allow: tuple[str, ...] = ("127.0.0.0/8",)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    concurrency: int = 20
+    concurrency: int = 50
     break_signatures: bool = False
     unlabelled: str = "convert"
     default_route: str = "beta"

@@ -84,7 +84,7 @@ class RelayTable(Table):
     tls: str = "opportunistic"
     allow: list[str] = msgspec.field(default_factory=lambda: ["127.0.0.0/8"])
     retry: dict[str, object] = msgspec.field(default_factory=dict)  # a RetryTable, converted on its own
-    concurrency: AtLeastOne = 20
+    concurrency: AtLeastOne = 50
     break_signatures: bool = False
     unlabelled: str = "convert"
     default_route: str = "beta"

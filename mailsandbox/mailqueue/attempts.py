@@ -51,10 +51,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """Precedents: Postfix's qmgr holds 20,000 messages in memory, runs 5 to 20 deliveries for each destination."""
+    """Precedent: Postfix's qmgr holds 20,000 messages in memory, starts with 5 deliveries for each destination."""
 
     initial_concurrency: int = 5
-    concurrency: int = 20  # attempts at once for one destination
+    concurrency: int = 50  # attempts at once for one destination: each waits for two commits, which many share
     total: int = 200  # attempts at once; twice as many where destinations have only one
     in_memory: int = 20_000  # recipients; more wait on disk
     kept_octets: int = 32 << 20  # of fresh messages, so that they are not read back

@@ -51,7 +51,7 @@ class Figure:
     sessions: int
     per_second: float  # median
     best: float
-    cpu_us: float  # of the daemon for each message, the least seen; 0 where it is several processes
+    cpu_us: float  # of all the server's processes for each message, the least seen; without that of smtp-sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def _stored(running: Daemon, count: int) -> Callable[[], None]:
 def relaying_postfix(directory: str, *, settings: str = "") -> Iterator[Contestant]:
     """A private instance whose relayhost is smtp-sink."""
     sink = free_port()
-    with postfix(settings=RELAYING.format(sink=sink) + settings, services=CLIENTS, directory=directory) as (port, _):
-        yield Contestant(port, 0, lambda count: _sunk(sink, count))
+    with postfix(settings=RELAYING.format(sink=sink) + settings, services=CLIENTS, directory=directory) as (port, pid):
+        yield Contestant(port, pid, lambda count: _sunk(sink, count))
 
 
 def _sunk(port: int, count: int) -> Callable[[], None]:
