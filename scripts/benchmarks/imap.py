@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -42,6 +42,8 @@ WORDS = [
     "labore",
 ]
 
+THREAD = "THREAD REFERENCES UTF-8 ALL"
+AFTER_NEW_MAIL = "THREAD after a new message"
 COMMANDS: tuple[tuple[str, str, str], ...] = (  # name, command timed, command that undoes it
     ("SELECT", f"SELECT {BOX}", ""),
     ("STATUS", f"STATUS {BOX} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)", ""),
@@ -58,8 +60,9 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (  # name, command timed, command t
     ("STORE +FLAGS.SILENT on all", "STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
     ("STORE +FLAGS on all", "STORE 1:* +FLAGS (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"),
     ("SORT DATE", "SORT (DATE) UTF-8 ALL", ""),
-    ("THREAD, repeated", "THREAD REFERENCES UTF-8 ALL", ""),
+    ("THREAD, repeated", THREAD, ""),
     ("NOOP", "NOOP", ""),
+    (AFTER_NEW_MAIL, THREAD, ""),
 )
 
 
@@ -143,28 +146,49 @@ def fill(client: Client, count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def measure(port: int, count: int, repeat: int) -> dict[str, float]:
-    """Milliseconds, the best of `repeat`, each on a connection of its own."""
-    results = {"APPEND (messages/s)": fill(Client(port), count)}
+def measure(ports: Mapping[str, int], count: int, repeat: int) -> dict[str, dict[str, float]]:
+    """Milliseconds by server and row: the best of `repeat`, the servers in turn, so that all meet the same noise."""
+    results = {server: {"APPEND (messages/s)": fill(Client(port), count)} for server, port in ports.items()}
+    for server, port in ports.items():
+        results[server]["THREAD, first time"] = once(port, THREAD) * 1e3
     for name, command, undo in COMMANDS:
-        times = []
+        times: dict[str, list[float]] = {server: [] for server in ports}
         for _ in range(repeat):
-            client = Client(port)
-            if name != "SELECT":
-                client.command(f"SELECT {BOX}")
-            times.append(client.command(command))
-            if undo:
-                client.command(undo)
-            client.socket.close()
-        results[name] = min(times) * 1e3
+            for server, port in ports.items():
+                times[server].append(once(port, command, undo, new_mail=name == AFTER_NEW_MAIL))
+        for server in ports:
+            results[server][name] = min(times[server]) * 1e3
+    for server, port in ports.items():
+        rate = max(pipelined(port, min(count, 1_000)) for _ in range(repeat))
+        results[server] |= {"pipelined FETCH n (commands/s)": rate} | push(port)
+    return results
+
+
+def once(port: int, command: str, undo: str = "", *, new_mail: bool = False) -> float:
+    """Seconds of a command on a connection of its own. `new_mail`: a message has come since."""
+    client = Client(port)
+    if new_mail:
+        octets = message(-1, random.Random(3))
+        client.until(client.send(b"APPEND %b {%d+}\r\n%b" % (BOX.encode(), len(octets), octets)))
+    if not command.startswith("SELECT"):
+        client.command(f"SELECT {BOX}")
+    took = client.command(command)
+    if undo:
+        client.command(undo)
+    client.socket.close()
+    return took
+
+
+def pipelined(port: int, count: int) -> float:
+    """Commands a second, all sent at once."""
     client = Client(port)
     client.command(f"SELECT {BOX}")
     began = time.perf_counter()
-    asked = min(count, 1_000)
-    client.socket.sendall(b"".join(b"p%d FETCH %d (FLAGS UID)\r\n" % (n, n) for n in range(1, asked + 1)))
-    client.until(b"p%d OK" % asked)
-    results["pipelined FETCH n (commands/s)"] = asked / (time.perf_counter() - began)
-    return results | push(port)
+    client.socket.sendall(b"".join(b"p%d FETCH %d (FLAGS UID)\r\n" % (n, n) for n in range(1, count + 1)))
+    client.until(b"p%d OK" % count)
+    took = time.perf_counter() - began
+    client.socket.close()
+    return count / took
 
 
 def push(port: int, rounds: int = 200) -> dict[str, float]:
@@ -223,8 +247,8 @@ def resident(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def ours(root: Path) -> Iterator[tuple[int, int]]:
-    """Port and process of a daemon of our own."""
+def ours(root: Path, *place: str) -> Iterator[tuple[int, int]]:
+    """Port and process of a daemon of our own; `place`: where it keeps its mail."""
     ready = root / "ready.json"
     command = [
         sys.executable,
@@ -232,7 +256,7 @@ def ours(root: Path) -> Iterator[tuple[int, int]]:
         "mailsandbox",
         "serve",
         "--ephemeral",
-        "--memory",
+        *place,
         "--quiet",
         "--ready-file",
         str(ready),
@@ -252,18 +276,26 @@ def ours(root: Path) -> Iterator[tuple[int, int]]:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench imap", description=__doc__)
     parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--connections", type=int, default=2_000)
+    parser.add_argument("--durable", action="store_true", help="also on disk, and Dovecot with mail_fsync = always")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    results: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as directory, ours(Path(directory)) as (port, pid):
-        results["mailsandbox"] = asyncio.run(crowd(port, pid, options.connections)) if options.connections else {}
-        results["mailsandbox"] |= measure(port, options.messages, options.repeat)
-    if installed():
-        with private_dovecot() as dovecot:
-            results["dovecot"] = measure(dovecot.imap, options.messages, options.repeat)
+    with contextlib.ExitStack() as stack:
+        ports: dict[str, int] = {}
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports["mailsandbox"], pid = stack.enter_context(ours(root, "--memory"))
+        crowded = asyncio.run(crowd(ports["mailsandbox"], pid, options.connections)) if options.connections else {}
+        if installed():
+            ports["dovecot"] = stack.enter_context(private_dovecot()).imap
+        if options.durable:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            ports["mailsandbox on disk"], _ = stack.enter_context(ours(root, "--data", str(root / "data")))
+        if options.durable and installed():
+            ports["dovecot, fsync always"] = stack.enter_context(private_dovecot("mail_fsync = always")).imap
+        results = measure(ports, options.messages, options.repeat)
+        results["mailsandbox"] |= crowded
     if options.json:
         print(json.dumps(results, indent=1))
         return 0
