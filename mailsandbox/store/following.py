@@ -81,7 +81,7 @@ class Following:
         """Follow up to what is committed now: a client that was told OK by another daemon finds here what it did."""
         newest: int | None = None
         while (known := self._known.get(account_key)) is not None and (newest is None or known < newest):
-            missed = await self._database.read(partial(_read_page, account_key, known, self._states.keys()))
+            missed = await self._read(account_key, known)
             newest = newest or missed.newest
             self.apply([missed])
             if missed.lost:
@@ -164,7 +164,7 @@ class Following:
         try:
             while (known := self._known.get(key)) is not None:
                 self._again.discard(key)
-                missed = await self._database.read(partial(_read_page, key, known, self._states.keys()))
+                missed = await self._read(key, known)
                 self.apply([missed])
                 if missed.account_gone or (missed.upto <= known and key not in self._again):
                     return
@@ -172,6 +172,17 @@ class Following:
             _log.warning("cannot follow other daemons at the moment: %s", error)
         finally:
             self._catching.discard(key)
+
+    async def _read(self, key: int, known: int) -> Missed:
+        """A page of the log, with what it did to every mailbox that is held now that it can be applied.
+
+        A mailbox opened while the page was read may be older than the page, and would miss it: it is read again.
+        """
+        while True:
+            held = self._states.keys()
+            missed = await self._database.read(partial(_read_page, key, known, held))
+            if self._states.keys() <= held:
+                return missed
 
     def _account_gone(self, key: int) -> None:
         """Another daemon removed the account: its mailboxes are gone."""

@@ -3,7 +3,7 @@
 Invariant: one state per mailbox. What commits while a state loads is applied again after it is loaded.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -31,15 +31,15 @@ class States:
         self._states: dict[int, MailboxState] = {}
         self._released: OrderedDict[int, MailboxState] = OrderedDict()
         self._loading: list[MailboxDelta] | None = None
-        self._loads = 0
+        self._arriving: Counter[int] = Counter()  # keys of mailboxes being loaded
 
     def held(self, key: int) -> MailboxState | None:
         """The state of a mailbox, if it is in memory and works run on the thread that keeps it current."""
         return None if self._database.shared else self._states.get(key)
 
     def keys(self) -> set[int]:
-        """Of the mailboxes held."""
-        return set(self._states)
+        """Of the mailboxes held, and of those being loaded."""
+        return {*self._states, *self._arriving}
 
     def of_account(self, account_key: int) -> list[MailboxState]:
         """The states of one account."""
@@ -92,7 +92,7 @@ class States:
                 tell(deleted(state))
 
     async def _load(self, key: int) -> MailboxState:
-        self._loads += 1
+        self._arriving[key] += 1
         self._loading = self._loading if self._loading is not None else []
         try:
             state = await self._database.read(lambda tx: self._read(tx, key))
@@ -103,8 +103,9 @@ class States:
                 if delta.mailbox.key == key:
                     state.apply(delta)
         finally:
-            self._loads -= 1
-            if not self._loads:
+            self._arriving[key] -= 1
+            self._arriving = +self._arriving
+            if not self._arriving:
                 self._loading = None
         return self._states.setdefault(key, state)
 

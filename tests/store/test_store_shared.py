@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 from letters import BOB, letter, to_bob
@@ -173,3 +174,25 @@ async def test_a_server_that_is_not_there_is_a_start_error_without_the_password(
     with pytest.raises(StartError, match=r"127\.0\.0\.1:1/mail") as refused:
         await database.start()
     assert "secret" not in str(refused.value)
+
+
+async def test_a_mailbox_opened_while_the_log_is_read_misses_nothing_of_it(
+    daemons: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there, _ = daemons
+    await here.deliver([to_bob()], letter())
+    await here.create_mailbox(BOB, "Box")
+    await there.open_mailbox(BOB, "INBOX")
+    read, opened = there.database.read, []
+
+    async def slow(work: Callable[..., object], **options: bool) -> object:
+        if isinstance(work, partial) and not opened:  # a page of the log, asked for before Box was opened
+            opened.append(None)
+            opened.append(await there.open_mailbox(BOB, "Box"))
+            await here.delete_mailbox(BOB, "Box")
+        return await read(work, **options)
+
+    monkeypatch.setattr(there.database, "read", slow)
+    await here.store_flags(BOB, "INBOX", [1], add=["\\Seen"])
+    await _eventually(lambda: len(opened) == 2)
+    await _eventually(lambda: opened[1].removed)
