@@ -155,7 +155,11 @@ def crash(database: str, rounds: int, seed: int) -> Table:
             ]
             for thread in threads:
                 thread.start()
-            time.sleep(rng.uniform(0.01, 0.4))  # the random moment
+            # The random moment: counted in messages, as a busy machine does nothing for a while.
+            wanted = len(sent.acknowledged) + rng.randrange(1, CLIENTS * EACH)
+            while len(sent.acknowledged) < wanted and any(thread.is_alive() for thread in threads):
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0.0, 0.02))
             victim = rng.choice(running)
             victim.kill()
             for thread in threads:
