@@ -120,7 +120,7 @@ class Sessions:
         self.count = 0
 
     def __call__(self, octets: bytes) -> None:
-        self.loop.run_until_complete(asyncio.wait_for(self.converse(octets), 20))
+        self.loop.run_until_complete(asyncio.wait_for(self.converse(octets), 50))
 
     async def converse(self, octets: bytes) -> None:
         self.count += 1

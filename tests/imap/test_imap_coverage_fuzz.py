@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).with_name("fuzz_grammar.py")
-BOUNDS = ["-runs=20000", "-max_total_time=15", "-timeout=10", "-rss_limit_mb=1024", "-seed=1", "-print_final_stats=1"]
+BOUNDS = ["-runs=20000", "-max_total_time=15", "-timeout=60", "-rss_limit_mb=1024", "-seed=1", "-print_final_stats=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def fuzz(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[st
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
