@@ -216,6 +216,27 @@ async def test_a_peer_that_breaks_its_protocol_ends_the_watch_with_its_reason(pl
         await reader.aclose()
 
 
+@pytest.mark.rfc(9051, "5.2")
+async def test_the_imap_poller_heeds_a_message_that_the_answer_to_its_fetch_tells_of(played):
+    first, second = (b"Message-ID: <%d@x>\r\n\r\n" % number for number in (1, 2))
+    says = [
+        b"* OK\r\n",
+        b"A1 OK in\r\n",
+        b"* OK [UIDNEXT 1] next\r\nA2 OK selected\r\n",
+        b"* 1 EXISTS\r\nA3 OK\r\n",
+        b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\n* 2 EXISTS\r\nA4 OK\r\n" % (len(first), first),
+        b"A5 OK nothing new\r\n",
+        b"* 2 FETCH (UID 2 BODY[] {%d}\r\n%b)\r\nA6 OK\r\n" % (len(second), second),
+        b"A7 OK nothing new\r\n",
+    ]
+    async with played(*says) as address:
+        reader = watcher("imap-poll", {"imap": address}, BOB, interval=0.01)
+        await reader.start()
+        notices = [await reader.next(5), await reader.next(5)]
+        await reader.aclose()
+    assert [notice and notice.message_id for notice in notices] == ["<1@x>", "<2@x>"]
+
+
 @pytest.mark.parametrize("name", READERS)
 async def test_the_end_of_the_daemon_ends_the_watch(name):
     async with Sandbox() as box:

@@ -18,7 +18,7 @@ Answer = list[tuple[bytes, bytes | None]]  # untagged lines, each with the liter
 
 
 class ImapPollWatcher(Watcher):
-    """UIDNEXT is the cursor."""
+    """UIDNEXT is the cursor. Any answer may tell of a new message (RFC 9051 §5.2), also that of the fetch itself."""
 
     model = MODEL
 
@@ -28,6 +28,7 @@ class ImapPollWatcher(Watcher):
         self._tag = 0
         self._uid_next = 1
         self._due = 0.0
+        self._exists_told = False
 
     async def connect(self) -> None:
         wire = self._wire = await Wire.open(self.target.services["imap"], self.counters)
@@ -36,16 +37,18 @@ class ImapPollWatcher(Watcher):
         for line, _ in await self._ask("SELECT INBOX"):
             if (match := re.search(rb"\[UIDNEXT (\d+)\]", line)) is not None:
                 self._uid_next = int(match[1])
+        self._exists_told = False  # what EXISTS told of is below UIDNEXT
         self._due = asyncio.get_running_loop().time() + self.target.interval
 
     async def look(self) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._due - loop.time()))
         self._due = loop.time() + self.target.interval
-        news = any(line.endswith(b" EXISTS") for line, _ in await self._ask("NOOP"))
-        if not news:
+        await self._ask("NOOP")
+        if not self._exists_told:
             self.counters.empty_answers += 1
             return
+        self._exists_told = False
         notified = time.monotonic_ns()
         for line, octets in await self._ask(f"UID FETCH {self._uid_next}:* (UID BODY.PEEK[])"):
             uid = _UID.search(line)
@@ -79,6 +82,8 @@ class ImapPollWatcher(Watcher):
                 if not line.startswith(tag + b" OK"):
                     raise PeerViolation(f"IMAP: {line.decode('utf-8', 'replace')}")
                 return answer
+            if line.endswith(b" EXISTS"):
+                self._exists_told = True
             answer.append((line, literal))
 
 
