@@ -37,7 +37,8 @@ def command(
     """Write messages to PATH, which must not be there yet.
 
     A zip holds everything: accounts and mailboxes with their UIDs, messages octet for octet, flags, dates, journeys.
-    `mailsandbox import` brings it back as it was. mbox (mboxrd), Maildir and .eml trees hold what those formats can.
+    `mailsandbox import` brings it back as it was, under new message ids. mbox (mboxrd), Maildir and .eml trees hold
+    what those formats can; an mbox does not say whose mail it is, nor does a single Maildir.
     """
     chosen = kind or _BY_SUFFIX.get(path.suffix.lower(), "maildir")
     with daemon(ready_file, url) as found:

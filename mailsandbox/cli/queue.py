@@ -103,7 +103,8 @@ def _item_command(name: str, summary: str, done: str) -> click.Command:
                     continue
                 answers.append({"id": queue_id, "item": item})
                 if not as_json:
-                    say(f"{clean(queue_id)}: {done}")
+                    stays = name == "retry" and item is not None and item["held"]
+                    say(f"{clean(queue_id)}: {'stays held until it is released' if stays else done}")
         if as_json:
             say_json(answers)
         if refused is not None:

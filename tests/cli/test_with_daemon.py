@@ -306,8 +306,9 @@ def test_a_message_that_waits_is_listed_held_released_retried_and_removed(run, t
         assert "1 message in the queue" in listed.err
         assert run("queue", "hold", queue_id).code == 0
         assert "held" in run("queue").out
+        assert "stays held until it is released" in run("queue", "retry", queue_id).out
         assert run("queue", "release", queue_id).code == 0
-        assert run("queue", "retry", queue_id).code == 0
+        assert "is being tried" in run("queue", "retry", queue_id).out
         assert "attempt 1 at +" in run("journey", queue_id).out
         assert run("queue", "remove", queue_id).code == 0
         assert run("queue", "hold", queue_id).code == 1
