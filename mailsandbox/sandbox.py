@@ -38,7 +38,7 @@ from mailsandbox.relay.routes import Route, Routes
 from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.relay.zone import Zone
 from mailsandbox.sasl import MECHANISMS
-from mailsandbox.site import Shared, Site
+from mailsandbox.site import Shared, Site, listener_specs
 from mailsandbox.smtp.replies import reply
 from mailsandbox.specs import SandboxSpec, SiteSpec
 from mailsandbox.store.journeys import JourneyLedger
@@ -211,7 +211,9 @@ class MailSystem:
 
     def _connect_sites(self) -> None:
         """Each site knows the others by their domains; the default route takes what nobody knows."""
+        moved = self._moved()
         for site in self.sites.values():
+            site.routes.moved = moved
             links = [self._route_to(other, other.spec.domain) for other in self.sites.values() if other is not site]
             site.routes.static = [*self.spec.routes, *(link for link in links if link is not None)]
             default = self.sites.get(self.spec.relay.default_route)
@@ -220,6 +222,12 @@ class MailSystem:
                 raise ConfigError(f"relay.default_route: no site {self.spec.relay.default_route!r}; known: {known}")
             if default is not site:
                 site.routes.default = self._route_to(default, "*")
+
+    def _moved(self) -> dict[int, Service]:
+        """By configured port: where the listener is that took a free one instead."""
+        taken = {service.port for service in self.services.values()} | {0}  # a free port may be one that is configured
+        specs = (listener for site in self.spec.configured for listener in listener_specs(site, self.spec.host))
+        return {one.port: self.services[one.service] for one in specs if one.port not in taken}
 
     def _route_to(self, site: Site, domain: str) -> Route | None:
         service = self.services.get(f"{site.spec.name}.smtp")

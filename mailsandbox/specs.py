@@ -153,6 +153,7 @@ class SandboxSpec:
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: TlsSpec | None = None
     aliases: Mapping[str, Alias] = field(default_factory=dict)  # by address
+    configured: tuple[SiteSpec, ...] = ()  # the sites with the ports that routes and zone mean, where theirs are free
 
     def ephemeral(self) -> "SandboxSpec":
         """The same on free ports."""
@@ -176,7 +177,7 @@ class SandboxSpec:
             imaps=_free(read.imaps),
             http=_free(read.http),
         )
-        return replace(self, sites=sites, access=access)
+        return replace(self, sites=sites, access=access, configured=self.configured or self.sites)
 
 
 def _free(port: int | None) -> int | None:

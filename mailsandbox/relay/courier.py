@@ -134,7 +134,7 @@ class RelayCourier:
             self._answer(attempt, _NOWHERE, found.reply)
             return
         for hop in found.hops:
-            await self._try_hop(attempt, hop, found)
+            await self._try_hop(attempt, self.routes.placed(hop), found)
             if not attempt.open:
                 return
 

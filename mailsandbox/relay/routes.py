@@ -8,7 +8,7 @@ connected to (that is `allow`).
 import ipaddress
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -139,6 +139,7 @@ class Routes:
         self.zone = Zone() if zone is None else zone
         self.default = default
         self.own = {canonical(name) for name in own}
+        self.moved: Mapping[int, tuple[str, int]] = {}  # by configured port: where that listener is instead
         self._fixed: dict[Route, Hops] = {}  # of routes that need no lookup: asked for each message
         self._rng = rng or random.Random(0)  # a sandbox without a seed of its own still repeats itself
 
@@ -158,6 +159,14 @@ class Routes:
         if domain.startswith("["):
             return _of_literal(domain)
         return self._of_domain(domain)
+
+    def placed(self, hop: Hop) -> Hop:
+        """The same hop, where it listens now: a listener of the sandbox may have taken a free port instead of its own.
+
+        Who took the configured one is another sandbox, and mail for it would leave this one.
+        """
+        host, port = self.moved.get(hop.port, ("", 0))
+        return msgspec.structs.replace(hop, port=port) if host and _reaches(hop.address, host) else hop
 
     def _route(self, domain: str) -> Route | None:
         for route in self.static:
@@ -272,6 +281,14 @@ def _literal(host: str) -> str:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return ""
+
+
+def _reaches(address: str, bound: str) -> bool:
+    """Whether a connection to the address meets what is bound there: to it, or to every address ("0.0.0.0", "::")."""
+    if address == bound:
+        return True
+    ip, to = ipaddress.ip_address(address), ipaddress.ip_address(bound)
+    return to.is_unspecified and ip.is_loopback and ip.version == to.version
 
 
 def _loop(domain: str) -> Unroutable:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailsandbox.errors import ConfigError
 from mailsandbox.relay.allow import Allow
-from mailsandbox.relay.routes import MAX_HOPS, Hops, Login, Route, Routes, Unroutable
+from mailsandbox.relay.routes import MAX_HOPS, Hop, Hops, Login, Route, Routes, Unroutable
 from mailsandbox.relay.zone import Found, LookupFailed, MxRecord, NoSuchName, Zone
 
 ZONE = Zone.parse(
@@ -45,6 +45,26 @@ def test_recipients_of_one_route_share_a_key_and_domains_with_their_own_exchange
     assert routes.key("a@one.test") == routes.key("b@two.test")
     assert routes.key("a@delta.test") == "delta.test"
     assert routes.key("a@[127.0.0.1]") == "[127.0.0.1]"
+
+
+@pytest.mark.parametrize(
+    ("bound", "address", "port", "place"),
+    [
+        ("127.0.0.1", "127.0.0.1", 2025, "127.0.0.1:40001"),
+        ("127.0.0.1", "127.0.0.1", 2026, "127.0.0.1:2026"),  # of no listener here
+        ("127.0.0.1", "127.0.0.2", 2025, "127.0.0.2:2025"),  # another host
+        ("127.0.0.1", "::1", 2025, "[::1]:2025"),
+        ("127.0.0.1", "/run/lmtp.sock", 0, "/run/lmtp.sock"),
+        ("0.0.0.0", "127.0.0.2", 2025, "127.0.0.2:40001"),
+        ("0.0.0.0", "192.0.2.1", 2025, "192.0.2.1:2025"),
+        ("::", "::1", 2025, "[::1]:40001"),
+    ],
+)
+def test_the_port_of_a_listener_that_moved_leads_to_it_and_no_other_port_does(bound, address, port, place):
+    routes = Routes()
+    assert routes.placed(Hop("mx.test", address, port)).port == port
+    routes.moved = {2025: (bound, 40001)}
+    assert routes.placed(Hop("mx.test", address, port)).place == place
 
 
 def test_route_to_a_name_of_the_zone_takes_its_addresses_and_port():
