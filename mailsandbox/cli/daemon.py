@@ -49,7 +49,7 @@ class NoDaemon(Failure):
 class NotThere(Failure):
     """The daemon has nothing of that name; it may have something of a like one."""
 
-    def __init__(self, kind: str, name: str, known: Sequence[str], otherwise: str) -> None:
+    def __init__(self, kind: str, name: str, known: Sequence[str], otherwise: str, *, of: str = "") -> None:
         import difflib
 
         self.code = f"no-such-{kind}"
@@ -57,7 +57,8 @@ class NotThere(Failure):
         alike = 0.9 if "@" in name else 0.7  # addresses are alike in their domains already
         self.near = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, 3, alike)]
         hint = f"; there is {', '.join(map(clean, self.near))}" if self.near else ""
-        super().__init__(f"there is no {kind} {clean(name)}{hint or otherwise}")
+        whose = f" of {clean(of)}" if of else ""
+        super().__init__(f"there is no {kind} {clean(name)}{whose}{hint or otherwise}")
 
     def facts(self) -> dict[str, Any]:  # Any: JSON
         """Those that are spelled like it."""
@@ -201,7 +202,14 @@ class Daemon:
             path = f"/v1/accounts/{quote(address.strip().lower(), safe='')}/mailboxes"
             names = [each["name"] for each in self.get(path)["mailboxes"]]
             if mailbox not in names:
-                raise NotThere("mailbox", mailbox, names, "")
+                raise NotThere("mailbox", mailbox, names, f"; it has {_some(names)}", of=address.strip().lower())
+
+    def mailbox_of_nobody(self, mailbox: str) -> NotThere:
+        """What is to be said of a mailbox that no account has."""
+        addresses = [each["address"] for each in self.get("/v1/accounts")["accounts"]]
+        places = [f"/v1/accounts/{quote(address, safe='')}/mailboxes" for address in addresses]
+        names = list(dict.fromkeys(each["name"] for path in places for each in self.get(path)["mailboxes"]))
+        return NotThere("mailbox", mailbox, names, f"; there is {_some(names)}" if names else "", of="any account")
 
     def _connection(self) -> "httpx.Client":
         import httpx
@@ -236,6 +244,11 @@ class Daemon:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _some(names: Sequence[str], number: int = 5) -> str:
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return f"{', '.join(map(clean, names[:number]))}{more}"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import click
 from mailsandbox.cli.archives.model import Kept
 from mailsandbox.cli.archives.reading import FORMATS, read_archive
 from mailsandbox.cli.archives.writing import Writer, new_file, refuse_existing
-from mailsandbox.cli.daemon import Daemon, Parameters, daemon
+from mailsandbox.cli.daemon import Daemon, Parameters, Refused, daemon
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import many, octets, say, say_json
 from mailsandbox.cli.progress import bar, tracked
@@ -62,10 +62,15 @@ def _zip(found: Daemon, path: Path, account: str, mailbox: str, *, quiet: bool) 
     total = sum(each["messages"] for each in accounts if account.lower() in ("", each["address"]))
     size, counter = 0, _Counter()
     with new_file(path) as file, bar(f"exporting to {path.name}", off=quiet) as told:
-        for piece in found.pieces("GET", "/v1/export", chosen):
-            file.write(piece)
-            size += len(piece)
-            told(counter.feed(piece), total)
+        try:
+            for piece in found.pieces("GET", "/v1/export", chosen):
+                file.write(piece)
+                size += len(piece)
+                told(counter.feed(piece), total)
+        except Refused as error:
+            if error.code != "no-such-mailbox":
+                raise
+            raise found.mailbox_of_nobody(mailbox) from error
     return counter.messages, size
 
 

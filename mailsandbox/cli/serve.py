@@ -11,10 +11,11 @@ import click
 
 from mailsandbox.cli.daemon import default_ready_file, is_running
 from mailsandbox.cli.options import json_option
-from mailsandbox.cli.printing import note, say, say_json_line
+from mailsandbox.cli.printing import many, note, say, say_json_line
 
 if TYPE_CHECKING:
     from mailsandbox.specs import SandboxSpec
+    from mailsandbox.store.credentials import Credentials
 
 _SAID = {
     "smtp": "SMTP",
@@ -87,10 +88,10 @@ def command(
 
     from mailsandbox.runtime.daemon import serve
 
-    serve(spec, ready_file=ready_file or _free_ready_file(), announce=announce)
+    serve(spec, ready_file=ready_file or _free_ready_file(ephemeral=ephemeral), announce=announce)
 
 
-def _free_ready_file() -> Path | None:
+def _free_ready_file(*, ephemeral: bool) -> Path | None:
     """The default place, unless another daemon that lives holds it, or it is not ours to write."""
     from mailsandbox.errors import MailsandboxError
     from mailsandbox.runtime.ready_file import read_ready_file
@@ -109,8 +110,8 @@ def _free_ready_file() -> Path | None:
             return path
         if is_running(pid):
             note(
-                f"another daemon runs (process {pid}) and holds {path}: give this one --ephemeral for its own ports"
-                " and --ready-file to reach it by commands"
+                f"another daemon runs (process {pid}) and holds {path}: give this one"
+                f"{'' if ephemeral else ' --ephemeral for its own ports and'} --ready-file to reach it by commands"
             )
             return None
     return path
@@ -123,4 +124,15 @@ def _announce(spec: "SandboxSpec", services: Mapping[str, str]) -> None:
     for name, place in services.items():
         kind = name.rpartition(".")[2]
         say(f"  {name:<{width}}  {place:<21}  {_SAID.get(kind, '')}".rstrip())
-    say("any login and any password is right unless configured; Ctrl-C stops it")
+    say(f"{_who_may_log_in(spec.credentials)}; Ctrl-C stops it")
+
+
+def _who_may_log_in(credentials: "Credentials") -> str:
+    if not credentials.any_account:
+        if not credentials.specs:
+            return "nobody can log in: the configuration names no account"
+        those = many(len(credentials.specs), "account")
+        return f"only the {those} of the configuration can log in, by the password given there, or any if none is"
+    if credentials.has_secrets:
+        return "any login is right, and any password but where the configuration gives one"
+    return "any login and any password is right"

@@ -19,6 +19,25 @@ HEAD_LINES: Final = 200  # a long session keeps its beginning ...
 TAIL_LINES: Final = 800  # ... and its end
 MAX_FINDINGS: Final = 200
 MAX_CLOSED: Final = 2_000  # sessions kept by default
+OUTCOMES: Final = (
+    "open",
+    "closed",
+    "rejected",
+    "aborted",
+    "hung up",
+    "failed",
+    "fault",
+    "timed out",
+    "timeout",
+    "shutdown",
+    "tls failed",
+    "TLS on a plain port",
+    "too many failed logins",
+    "too many errors",
+    "over-long line",
+    "not all deleted",
+    "internal error",
+)
 
 
 class SessionRecord:
@@ -36,6 +55,7 @@ class SessionRecord:
         "helo",
         "id",
         "local",
+        "number",
         "outcome",
         "peer",
         "protocol",
@@ -50,7 +70,7 @@ class SessionRecord:
         self._head: list[TranscriptLine] = []
         self._tail: deque[TranscriptLine] = deque(maxlen=TAIL_LINES)
         self._total = 0
-        self.id = log.new_id()
+        self.number, self.id = log.new_id()
         self.protocol = protocol  # "smtp", "lmtp", "pop3", "imap", "relay"
         self.service = service  # service name as in the ready file: "alpha.smtp", "imap"
         self.peer = peer
@@ -115,7 +135,7 @@ class SessionRecord:
         return lines
 
     def close(self, outcome: str = "closed") -> None:
-        """The connection ended: "closed", "aborted", "rejected" ... The first outcome given stands."""
+        """The connection ended: one of OUTCOMES. The first outcome given stands."""
         if self.ended_at is None:
             self.ended_at = time.time()
             self.outcome = outcome
@@ -132,9 +152,10 @@ class SessionLog:
         self._prefix = secrets.token_hex(3)  # so that ids of two daemons on one store differ
         self._numbers = itertools.count(1)
 
-    def new_id(self) -> str:
-        """A session id, unique in this process."""
-        return f"s{self._prefix}{next(self._numbers):x}"
+    def new_id(self) -> tuple[int, str]:
+        """How many sessions have begun with this one, and its id, unique among daemons."""
+        number = next(self._numbers)
+        return number, f"s{self._prefix}{number:x}"
 
     def open(self, protocol: str, service: str, *, peer: str, local: str) -> SessionRecord:
         """A new connection; addresses as "127.0.0.1:41234"."""
@@ -154,9 +175,8 @@ class SessionLog:
         return self._open.get(session_id) or self._closed.get(session_id)
 
     def __iter__(self) -> Iterator[SessionRecord]:
-        """Newest first, open ones before closed ones."""
-        yield from reversed(list(self._open.values()))
-        yield from reversed(list(self._closed.values()))
+        """By their beginning, newest first, whether still open or not."""
+        return iter(sorted((*self._open.values(), *self._closed.values()), key=lambda one: one.number, reverse=True))
 
     @property
     def open_count(self) -> int:

@@ -287,7 +287,7 @@ class SmtpConnection(SmtpReceiving):
         text = line.decode("utf-8", "surrogateescape")
         text = text[:-2] if text.endswith("\r\n") else text[:-1]
         verb, _, argument = text.partition(" ")
-        verb = verb.upper()
+        self._verb = verb = verb.upper()
         plain = text.isascii()
         self._record.client(text if plain and verb != "AUTH" else _shown(text, verb))
         if (refusal := self._line_refused(line, text, verb, plain=plain)) is not None:

@@ -92,6 +92,7 @@ class SmtpWire(SmtpCommands):
         self._line_ended = False  # of what aiosmtpd's reader was given last
         self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._outcome = ""
+        self._verb = ""  # of the command that is answered
 
     @abc.abstractmethod
     def _run(self) -> None:
@@ -201,7 +202,7 @@ class SmtpWire(SmtpCommands):
 
     def _count(self, answer: Reply) -> Reply:
         """Refusals and errors are counted; too many end the session, by 421 in their place."""
-        if self.envelope.open:
+        if self.envelope.open or self._verb == "MAIL":  # a message that MAIL does not let begin is refused too
             self._refused += 1
         if answer.code == 535:
             self._auth_failures += 1

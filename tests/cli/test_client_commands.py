@@ -186,6 +186,32 @@ def test_sessions_are_listed_and_shown_with_their_transcript(run, scripted):
     assert "      0.500 C a1 NOOP" in run("sessions", "S1").out
 
 
+def test_findings_of_sessions_are_a_column_only_where_there_are_some(run, scripted):
+    session = dict.fromkeys(("protocol", "service", "peer", "local", "account", "tls", "helo"), "x")
+    session |= {"id": "S1", "started_at": "2026-11-21T03:04:22Z", "ended_at": None, "outcome": "open", "rules": []}
+    scripted.answers["GET", "/v1/sessions"] = 200, {"sessions": [session]}
+    assert "FINDINGS" not in run("sessions").out
+    broken = {**session, "id": "S2", "rules": ["command-in-idle", "bare-lf-command"]}
+    scripted.answers["GET", "/v1/sessions"] = 200, {"sessions": [broken, session]}
+    out = run("sessions", "--finding", "any").out
+    assert "FINDINGS" in out
+    assert "command-in-idle" in out
+    assert ("finding", "any") in scripted.asked[-1][2]
+
+
+def test_an_outcome_of_sessions_is_one_that_there_is_with_hyphens_or_spaces(run, scripted):
+    scripted.answers["GET", "/v1/sessions"] = 200, {"sessions": []}
+    words = {"hung-up": "hung up", "hung up": "hung up", "tls-on-a-plain-port": "TLS on a plain port"}
+    for given, asked in words.items():
+        assert run("sessions", "--outcome", given).code == 0
+        assert ("outcome", asked) in scripted.asked[-1][2]
+    wrong = run("sessions", "--outcome", "nonsense")
+    assert wrong.code == 2
+    assert "rejected" in wrong.err
+    told = " ".join(run("sessions", "--help").out.split())
+    assert "open, closed, rejected, aborted, hung-up," in told
+
+
 def test_readyz_is_zero_when_ready_and_one_when_not(run, scripted):
     scripted.answers["GET", "/readyz"] = 200, {"status": "ready"}
     assert run("readyz").code == 0

@@ -1,12 +1,15 @@
 """The frame: help, exit codes, errors as sentences, what is imported."""
 
+import gc
 import json
 import subprocess
 import sys
 
 import pytest
 
+from mailsandbox.cli.daemon import default_ready_file
 from mailsandbox.cli.main import COMMANDS
+from mailsandbox.runtime.ready_file import write_ready_file
 
 
 def test_help_names_every_command_with_its_summary(run):
@@ -199,3 +202,39 @@ def test_an_address_that_is_none_is_wrong_use_and_is_quoted_as_it_was_typed(run,
     ran = run("send", "--to", address, "--text", "x", "--server", "127.0.0.1:1")
     assert ran.code == 2
     assert repr(address) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ((), "--ephemeral for its own ports and --ready-file to reach it"),
+        (("--ephemeral",), "--ready-file to reach it"),
+    ],
+)
+def test_a_second_daemon_is_told_only_the_options_that_it_lacks(run, monkeypatch, options, missing):
+    write_ready_file(default_ready_file(), {"http": "127.0.0.1:9"})  # of this process, which lives
+    monkeypatch.setattr("mailsandbox.runtime.daemon.serve", lambda *_, **__: None)
+    ran = run("serve", *options)
+    gc.enable()  # which the daemon does when it is ready
+    assert ran.code == 0
+    assert f"give this one {missing} by commands" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("accounts", "said"),
+    [
+        ("", "any login and any password is right; Ctrl-C"),
+        (
+            '"b@beta.test" = { password = "p" }',
+            "any login is right, and any password but where",
+        ),
+        ('any = false\n"b@beta.test" = { password = "p" }', "only the 1 account of the configuration can log in"),
+        ("any = false", "nobody can log in: the configuration names no account"),
+    ],
+)
+def test_the_banner_says_who_can_log_in(run, monkeypatch, tmp_path, accounts, said):
+    (tmp_path / "box.toml").write_text(f"[accounts]\n{accounts}\n[sites.beta]\ndomain = 'beta.test'\n")
+    monkeypatch.setattr("mailsandbox.runtime.daemon.serve", lambda *_, announce, **__: announce({"http": "here"}))
+    ran = run("serve", "--config", tmp_path / "box.toml")
+    gc.enable()
+    assert said in ran.out

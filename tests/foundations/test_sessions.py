@@ -1,6 +1,10 @@
 """Transcripts of connections: complete while short, bounded when long, and findable."""
 
-from mailsandbox.journey.sessions import HEAD_LINES, MAX_LINE, TAIL_LINES, SessionLog
+import re
+from pathlib import Path
+
+import mailsandbox
+from mailsandbox.journey.sessions import HEAD_LINES, MAX_LINE, OUTCOMES, TAIL_LINES, SessionLog
 
 
 def opened(log, **fields):
@@ -52,9 +56,26 @@ def test_the_log_keeps_the_newest_closed_sessions_and_every_open_one():
     closed = [opened(log) for _ in range(3)]
     for record in closed:
         record.close("closed")
-    assert list(log) == [still_open, closed[2], closed[1]]
+    assert list(log) == [closed[2], closed[1], still_open]
     assert log.get(closed[0].id) is None
     assert log.open_count == 1
+
+
+def test_sessions_come_by_their_beginning_newest_first_whenever_they_ended():
+    log = SessionLog()
+    first, second, third = (opened(log) for _ in range(3))
+    for record in (second, third, first):
+        record.close()
+    assert list(log) == [third, second, first]
+
+
+def test_every_outcome_that_a_server_gives_is_a_known_one():
+    given = re.compile(r'(?:\.close|_end|_goodbye|thrown_out)\("([^"]+)"\)|Leave\(.*, "([^"]+)"\)|_outcome = "([^"]+)"')
+    package = Path(mailsandbox.__file__).parent
+    sources = [path for area in ("access", "submit") for path in (package / area).rglob("*.py")]
+    found = {next(filter(None, groups)) for path in sources for groups in given.findall(path.read_text("utf-8"))}
+    assert {"rejected", "tls failed", "shutdown", "too many errors", "fault"} <= found
+    assert found <= set(OUTCOMES)
 
 
 def test_the_first_outcome_stands():

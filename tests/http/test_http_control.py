@@ -7,6 +7,7 @@ from mailsandbox.errors import NoSuchQueueItem
 from mailsandbox.journey.model import Accepted, EnvelopeRecord, TranscriptLine
 from mailsandbox.mailqueue.model import QueuedItem, QueuedRecipient, RecipientStatus
 from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.replies import reply
 from mailsandbox.store.credentials import AccountSpec, Credentials
 
@@ -103,13 +104,19 @@ async def test_sessions_are_selected_and_shown_with_their_transcript(house):
     first.close("rejected")
     second = log.open("imap", "imap", peer="127.0.0.1:4001", local="127.0.0.1:1143")
     second.account = BOB
+    second.finding(Finding("command-in-idle", "RFC 2177 §3", "NOOP inside IDLE"))
+    second.finding(Finding("command-in-idle", "RFC 2177 §3", "NOOP inside IDLE"))
     listed = (await house.client.get("/v1/sessions")).json()["sessions"]
     assert [session["id"] for session in listed] == [second.id, first.id]
+    assert [session["rules"] for session in listed] == [["command-in-idle"], []]
     for parameters, ids in (
         ({"protocol": "smtp"}, [first.id]),
         ({"account": BOB.upper()}, [second.id]),
         ({"outcome": "rejected"}, [first.id]),
         ({"outcome": "open", "protocol": "smtp"}, []),
+        ({"finding": "command-in-idle"}, [second.id]),
+        ({"finding": "any"}, [second.id]),
+        ({"finding": "bare-lf-command"}, []),
     ):
         found = (await house.client.get("/v1/sessions", params=parameters)).json()["sessions"]
         assert [session["id"] for session in found] == ids

@@ -206,6 +206,30 @@ async def test_a_session_whose_every_message_was_refused_is_rejected(serve):
     assert service.session().findings[0].rule == "undeclared-8bit"
 
 
+@pytest.mark.parametrize(
+    ("changes", "sender"),
+    [({}, "MAIL FROM:<no path"), ({"authentication": Authentication.REQUIRED}, "MAIL FROM:<a@alpha.test>")],
+)
+async def test_a_session_whose_every_message_was_refused_at_mail_is_rejected(serve, changes, sender):
+    service = await serve(**changes)
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    assert (await wire.ask(sender)).startswith("5")
+    await wire.ask("QUIT")
+    await ended(service.session())
+    assert service.session().outcome == "rejected"
+
+
+async def test_a_session_with_another_command_refused_is_closed(serve):
+    service = await serve()
+    wire = await Wire.connect(service)
+    await wire.ask("EHLO client.test")
+    assert (await wire.ask("RCPT TO:<b@beta.test>")).startswith("503 ")
+    await wire.ask("QUIT")
+    await ended(service.session())
+    assert service.session().outcome == "closed"
+
+
 async def test_a_failed_tls_handshake_is_remembered(serve):
     service = await serve()
     wire = await Wire.connect(service)

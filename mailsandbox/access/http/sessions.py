@@ -20,12 +20,16 @@ PROTOCOLS: Final = ("smtp", "lmtp", "relay", "pop3", "imap")
 
 
 class SessionsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Exact values; `protocol`: smtp, lmtp, relay, pop3, imap; `outcome`: open, closed, rejected, aborted ..."""
+    """Exact values; `protocol`: smtp, lmtp, relay, pop3, imap; `outcome`: open, closed, rejected, aborted ...
+
+    `finding`: sessions whose client broke this rule; "any": any rule.
+    """
 
     protocol: str = ""
     account: str = ""
     outcome: str = ""
     service: str = ""
+    finding: str = ""
     limit: shapes.Limit = 100
 
 
@@ -41,6 +45,7 @@ async def list_sessions(context: HttpContext, request: Request) -> Response:
         and wanted.outcome in ("", record.outcome)
         and wanted.service in ("", record.service)
         and (not wanted.account or canonical(wanted.account) == canonical(record.account))
+        and _has(record, wanted.finding)
     )
     return Json(shapes.Sessions(list(itertools.islice(fitting, wanted.limit))))
 
@@ -60,6 +65,16 @@ async def show_session(context: HttpContext, request: Request) -> Response:
     )
 
 
+def _has(record: SessionRecord, finding: str) -> bool:
+    match finding:
+        case "":
+            return True
+        case "any":
+            return bool(record.findings)
+        case rule:
+            return any(one.rule == rule for one in record.findings)
+
+
 def _summary(record: SessionRecord) -> shapes.SessionSummary:
     return shapes.SessionSummary(
         id=record.id,
@@ -73,6 +88,7 @@ def _summary(record: SessionRecord) -> shapes.SessionSummary:
         account=record.account,
         tls=record.tls,
         helo=record.helo,
+        rules=list(dict.fromkeys(one.rule for one in record.findings)),
     )
 
 

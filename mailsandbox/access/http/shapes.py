@@ -213,6 +213,7 @@ class SessionSummary(Struct, kw_only=True):
     account: str
     tls: str
     helo: str
+    rules: list[str]  # of the findings, each once
 
 
 class SessionView(SessionSummary, kw_only=True):
@@ -223,7 +224,7 @@ class SessionView(SessionSummary, kw_only=True):
 
 
 class Sessions(Struct):
-    """Newest first, open ones before closed ones."""
+    """By their beginning, newest first."""
 
     sessions: list[SessionSummary]
 
