@@ -1,9 +1,11 @@
 """Fixtures: rigs and next hops that are closed in the end."""
 
 import itertools
+import os
 
 import pytest
 from next_hop import NextHop
+from postfix import Postfix
 from rig import Rig
 
 from mailsandbox.clock import ManualClock
@@ -22,6 +24,23 @@ async def make_hop():
     yield make
     for hop in hops:
         await hop.aclose()
+
+
+@pytest.fixture
+async def make_postfix(program):
+    program("postfix")
+    if os.geteuid() != 0:
+        pytest.skip("postfix needs root to start")
+    started = []
+
+    async def make(onward: int, **options) -> Postfix:
+        postfix = await Postfix(onward, **options).start()
+        started.append(postfix)
+        return postfix
+
+    yield make
+    for postfix in started:
+        await postfix.aclose()
 
 
 @pytest.fixture

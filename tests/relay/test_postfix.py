@@ -1,10 +1,8 @@
 """A real Postfix as next hop, which relays to a hop of ours: what we say is understood, and nothing is lost."""
 
 import asyncio
-import os
 
 import pytest
-from postfix import Postfix
 from reports import read_report
 
 from mailsandbox.encoding import prepare
@@ -19,24 +17,7 @@ DOTS = (
 pytestmark = pytest.mark.client("postfix")
 
 
-@pytest.fixture
-async def make_postfix(program):
-    program("postfix")
-    if os.geteuid() != 0:
-        pytest.skip("postfix needs root to start")
-    started = []
-
-    async def make(onward: int, **options) -> Postfix:
-        postfix = await Postfix(onward, **options).start()
-        started.append(postfix)
-        return postfix
-
-    yield make
-    for postfix in started:
-        await postfix.aclose()
-
-
-async def arrived(hop, count: int, postfix: Postfix) -> None:
+async def arrived(hop, count: int) -> None:
     async with asyncio.timeout(20):
         while len(hop.messages) < count:
             await asyncio.sleep(0.05)
@@ -53,7 +34,7 @@ async def test_eight_bit_message_with_dots_comes_through_postfix_to_the_octet(ma
     assert attempt.outcomes[0].outcome == "relayed", attempt
     assert attempt.body == "8BITMIME"
     assert {"PIPELINING", "8BITMIME", "DSN", "CHUNKING"} <= {offer.split()[0] for offer in attempt.offers}
-    await arrived(end, 1, postfix)
+    await arrived(end, 1)
     octets = end.messages[0].octets
     assert octets[octets.index(b"From: a@alpha.test") :] == DOTS
 
@@ -66,7 +47,7 @@ async def test_postfix_without_8bitmime_is_given_seven_bit(make_rig, make_hop, m
     rig.route("beta.test", postfix)
     queue_id = await rig.send("b@beta.test", octets=DOTS, body="8BITMIME")
     assert rig.attempts(queue_id)[0].outcomes[0].outcome == "relayed"
-    await arrived(end, 1, postfix)
+    await arrived(end, 1)
     assert end.messages[0].octets.isascii()
     assert b"=C3=9Cber" in end.messages[0].octets
 
@@ -81,7 +62,7 @@ async def test_postfix_understands_our_dsn_parameters_and_hands_them_on(make_rig
     queue_id = await rig.send(recipient, envid="QQ+2B7", ret="HDRS")
     assert rig.attempts(queue_id)[0].outcomes[0].outcome == "relayed"
     assert rig.home == []
-    await arrived(end, 1, postfix)
+    await arrived(end, 1)
     assert "RET=HDRS" in end.messages[0].mail
     assert "ENVID=QQ+2B7" in end.messages[0].mail
     assert "ORCPT=rfc822;Bob+2Blists@gamma.test" in end.messages[0].recipients[0]
@@ -114,5 +95,5 @@ async def test_twenty_messages_share_few_connections_to_postfix(make_rig, make_h
         await rig.enqueue(f"b{number}@beta.test")
     await rig.queue.quiet()
     assert await rig.queue.count() == 0
-    await arrived(end, 20, postfix)
+    await arrived(end, 20)
     assert len([session for session in rig.sessions if session.protocol == "relay"]) <= 20

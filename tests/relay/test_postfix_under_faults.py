@@ -1,10 +1,8 @@
 """A real Postfix as next hop that refuses, limits, hangs up and goes away: every recipient ends as it should."""
 
 import asyncio
-import os
 
 import pytest
-from postfix import Postfix
 from reports import read_report
 
 from mailsandbox.encoding import prepare
@@ -14,23 +12,6 @@ from mailsandbox.message.envelope import Recipient
 pytestmark = pytest.mark.client("postfix")
 
 ONE_BY_ONE = RetryPolicy(first=60, jitter=0)
-
-
-@pytest.fixture
-async def make_postfix(program):
-    program("postfix")
-    if os.geteuid() != 0:
-        pytest.skip("postfix needs root to start")
-    started = []
-
-    async def make(onward: int, **options) -> Postfix:
-        postfix = await Postfix(onward, **options).start()
-        started.append(postfix)
-        return postfix
-
-    yield make
-    for postfix in started:
-        await postfix.aclose()
 
 
 async def arrived(hop, count: int) -> list[str]:
