@@ -42,7 +42,6 @@ from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, EachReply, Incoming, Kind, Limits, ListenerSpec, SubmitContext
 from mailsandbox.submit.spool import Memory
-from mailsandbox.tasks import Tasks
 
 _LARGE: Final = 1 << 20  # octets; a larger message is stored on the writer's thread
 
@@ -92,7 +91,6 @@ class Site:
             to_seven_bit=courier.seven_bit,
         )
         self._aliases = Aliases(shared.aliases, is_local=self.is_local)
-        self._tasks = Tasks()
         self.queue = Queue(
             shared.database,
             site=spec.name,
@@ -169,7 +167,6 @@ class Site:
     async def aclose(self) -> None:
         """Stop listening; the queue is closed by itself."""
         await asyncio.gather(*(listener.aclose() for listener in self.listeners))
-        await self._tasks.aclose()
 
     def _check_sender(self, address: str) -> Reply | None:
         zone = self.routes.zone

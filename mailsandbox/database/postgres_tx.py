@@ -60,12 +60,6 @@ class PostgresTx:
     def announce(self, topic: str) -> None:
         self.topics[topic] = None
 
-    def rewind(self, callbacks: int, topics: int) -> None:
-        """Forget what a failed work left."""
-        del self.callbacks[callbacks:]
-        for topic in list(self.topics)[topics:]:
-            del self.topics[topic]
-
 
 def lost_a_race(error: BaseException) -> bool:
     """Whether another daemon was quicker, so that the work may succeed when it is run again."""

@@ -26,8 +26,6 @@ _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LITERAL: Final = re.compile(
     r"\[(?:\d{1,3}(?:\.\d{1,3}){3}|IPv6:[0-9A-Fa-f:.]+|[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+)\]", re.I
 )
-_SOURCE_ROUTE: Final = re.compile(r"@[^\s<>@,:\"]+(?:,@[^\s<>@,:\"]+)*:")
-_TO_CLOSING: Final = re.compile(r'(?:[^<>"\\]|\\.|"(?:[^"\\]|\\.)*")*>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +47,6 @@ class Group:
 
     name: str
     members: tuple[Mailbox, ...]
-
-
-def split_path(text: str) -> tuple[str, str] | None:
-    """`<path> parameters` to the address without brackets and source route, and what follows; None if malformed.
-
-    The address may still be no valid one: see `valid_path`. "<>" gives "".
-    """
-    text = text.lstrip(" ")
-    if not text.startswith("<"):
-        return None
-    closing = _TO_CLOSING.match(text, 1)
-    if closing is None:
-        return None
-    inside, rest = text[1 : closing.end() - 1], text[closing.end() :]
-    # RFC 5321 §4.1.2: a source route is accepted and ignored (appendix C).
-    if inside.startswith("@") and (route := _SOURCE_ROUTE.match(inside)):
-        inside = inside[route.end() :]
-    return inside, rest
 
 
 def parse_path(address: str) -> tuple[str, str] | None:

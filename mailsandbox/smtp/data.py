@@ -71,11 +71,6 @@ def _held_back(window: bytes) -> int:
     return 0
 
 
-def dot_unstuff(octets: bytes) -> bytes:
-    """The content of a DATA block without its end, dots removed (RFC 5321 §4.5.2)."""
-    return octets.removeprefix(b".").replace(_STUFFED, CRLF)
-
-
 def dot_stuff(octets: bytes) -> bytes:
     """Content made transparent for DATA: one more dot before each line that begins with one (RFC 5321 §4.5.2).
 

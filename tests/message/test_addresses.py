@@ -11,7 +11,6 @@ from mailsandbox.message.addresses import (
     mailboxes,
     parse_mailboxes,
     parse_path,
-    split_path,
     tokens,
     valid_path,
 )
@@ -23,24 +22,6 @@ from mailsandbox.message.trace import (
     received_field,
     return_path_field,
 )
-
-
-@pytest.mark.rfc(5321, "4.1.2")
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<a@b.test>", ("a@b.test", "")),
-        (" <a@b.test> SIZE=1", ("a@b.test", " SIZE=1")),
-        ("<>", ("", "")),
-        ('<"a> b"@c.test> X', ('"a> b"@c.test', " X")),
-        ("<@relay.test,@other.test:a@b.test>", ("a@b.test", "")),
-        ("a@b.test", None),
-        ("<a@b.test", None),
-        ("<a<b@c>", None),
-    ],
-)
-def test_a_path_is_split_from_its_parameters(text, expected):
-    assert split_path(text) == expected
 
 
 @pytest.mark.rfc(5321, "4.1.2")

@@ -80,10 +80,6 @@ class View:
         index = bisect_left(numbers, uid, 0, self.exists)
         return index + 1 if index < self.exists and numbers[index] == uid else 0
 
-    def is_gone(self, uid: Uid) -> bool:
-        """Whether the message has a number but no row any more."""
-        return uid in self._ghosts
-
     def indexes(self, numbers: SequenceSet, *, uid: bool, saved: Sequence[Uid] = ()) -> list[range] | None:
         """Index ranges of the messages of a set, ascending; None if a sequence number is not in use.
 

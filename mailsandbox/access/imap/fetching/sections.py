@@ -5,7 +5,7 @@ RFC 9051 §6.4.5.1. A part that does not exist is None, never an error. Offsets 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -113,8 +113,3 @@ def cut(octets: bytes, partial: tuple[int, int] | None) -> bytes:
 def without_nul(octets: bytes) -> bytes:
     """RFC 9051 §4.3: a literal has no NUL. 0x80 takes its place, as in Dovecot; BINARY gives the octets themselves."""
     return octets.replace(b"\0", b"\x80") if b"\0" in octets else octets
-
-
-def first_of(parts: Iterable[PartEntry]) -> PartEntry | None:
-    """The message's own entry."""
-    return next(iter(parts), None)

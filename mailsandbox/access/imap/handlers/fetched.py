@@ -11,7 +11,7 @@ from mailsandbox.access.imap.grammar.fetch import PLAIN, Attribute, Binary, Bina
 from mailsandbox.access.imap.responses import Result, bad, no, ok
 from mailsandbox.access.imap.session import Selected, Session
 from mailsandbox.access.imap.sets import write_numbers
-from mailsandbox.store.model import MessageRow, ModSeq, Uid
+from mailsandbox.store.model import MessageRow, ModSeq
 
 ROWS: Final = 4_000  # messages of one batch when everything is in memory
 RENDERED_ROWS: Final = 1_000  # ... when renderings are read
@@ -235,8 +235,3 @@ async def _read(session: Session, plan: Plan, batch: Batch) -> Batch:
     if contents is not None:
         batch.contents = [octets for octets in contents if octets is not None]
     return batch
-
-
-def uids_of(rows: Sequence[MessageRow]) -> list[Uid]:
-    """Their UIDs."""
-    return [row.uid for row in rows]
