@@ -2,8 +2,10 @@
 
 Invariant: one batch is open at a time; what arrives meanwhile becomes the next. The works of a batch run on the loop's
 thread, as they are short and a second thread would wait for the GIL after each statement; only its COMMIT, which waits
-for the disk without the GIL, and heavy works run in the writer's thread. While the disk is quick (`_QUICK_COMMIT`) even
-COMMIT stays on the loop's thread: two thread switches cost as much, and no message pays them for nothing.
+for the disk without the GIL, and heavy works run in the writer's thread. A small batch, while the disk is quick, is
+committed on the loop's thread as well: two thread switches cost as much, and a lone message does not pay them for
+nothing. When many wait, the next batch is begun before the results of the last are given out, so that those who act on
+them do so while the disk is written.
 """
 
 import asyncio
@@ -35,7 +37,9 @@ _log = logging.getLogger(__name__)
 FILE_NAME: Final = "mailsandbox.sqlite"
 MAX_BATCH: Final = 512  # works; bounds how long one turn of the loop is kept
 _LOG_BEGINS: Final = b"\x37\x7f\x06\x82"  # or ...83, SQLite file format §4.1
-_QUICK_COMMIT: Final = 0.001  # seconds; on a slower disk the loop is left to others meanwhile
+_FEW: Final = 4  # works; more are committed by the writer: the loop has somebody else to serve meanwhile
+_QUICK_COMMIT: Final = 0.001  # seconds; on a slower disk few are too
+_PATIENCE: Final = 4  # turns of the loop
 
 
 class FileDatabase:
@@ -55,11 +59,13 @@ class FileDatabase:
         self._pending: deque[Submission] = deque()
         self._batch: Batch | None = None
         self._scheduled = False
+        self._hurried = False  # somebody waits for what is pending
         self._commit_seconds = 0.0  # of recent commits, smoothed
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
         self._held = False  # by a snapshot or a restore
+        self._asked = 0  # such jobs that wait for a batch to end
         self._between = asyncio.Event()  # set while neither a batch nor such a job runs
         self._between.set()
 
@@ -85,18 +91,22 @@ class FileDatabase:
         self._checkpoints.close()
         self._close_connections()
 
-    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
         waiting: asyncio.Future[T] = self._loop.create_future()
-        self.submit(work, telling(waiting), heavy=heavy)
+        self.submit(work, telling(waiting), heavy=heavy, patient=patient)
         return await waiting
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
         if self._writer is None:
             done(closed(self.place))
             return
         self._pending.append(Submission(work, done, heavy))
         self._idle.clear()
-        self._schedule()
+        if patient and not self._hurried:
+            self._schedule_later()
+        else:
+            self._hurried = True
+            self._schedule()
 
     def listen(self, heard: Callable[[str], None]) -> None:
         """Nobody shares this database."""
@@ -131,8 +141,12 @@ class FileDatabase:
 
     async def _exclusively(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run a job on the writer's connection, in its thread, between two batches."""
-        while self._batch is not None or self._held:
-            await self._between.wait()
+        self._asked += 1
+        try:
+            while self._batch is not None or self._held:
+                await self._between.wait()
+        finally:
+            self._asked -= 1
         if self._writer is None:
             raise closed(self.place)
         self._held = True
@@ -161,16 +175,30 @@ class FileDatabase:
             self._scheduled = True
             self._loop.call_soon(self._start_batch)
 
+    def _schedule_later(self, turns: int = _PATIENCE) -> None:
+        """`_schedule`, but not before the loop has turned a few times, which it does at once when it is idle."""
+        if turns:
+            self._loop.call_soon(self._schedule_later, turns - 1)
+        else:
+            self._schedule()
+
     def _start_batch(self) -> None:
         self._scheduled = False
-        if self._writer is None or self._held:
+        if self._writer is None or self._held or self._batch is not None or not self._pending:
             return
-        self._between.clear()
         count = min(len(self._pending), MAX_BATCH)
+        # Of many that come at once half begin, so that the disk has one half while the loop has the other.
+        self._begin(count - count // 2 if count > _FEW else count)
+
+    def _begin(self, count: int) -> None:
+        """Run the next `count` works, and have them committed."""
+        assert self._writer is not None
+        self._between.clear()
         self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self.place)
+        self._hurried = self._hurried and bool(self._pending)
         batch.begin()
         complete = batch.run(heavy_too=False)
-        if complete and self._commit_seconds < _QUICK_COMMIT:
+        if complete and count <= _FEW and self._commit_seconds < _QUICK_COMMIT:
             self._end_batch(self._finish(batch))
         else:
             self._write_worker.submit(lambda: self._finish(batch), self._end_batch)
@@ -186,15 +214,22 @@ class FileDatabase:
         if isinstance(seconds, float):
             self._commit_seconds += (seconds - self._commit_seconds) / 8
         batch, self._batch = self._batch, None
-        if batch is not None:
-            batch.settle()
-            self._checkpoints.batch_ended()
-        if self._batch is None:
-            self._between.set()
-        if self._pending:
+        assert batch is not None
+        many_wait = len(self._pending) > _FEW and not self._asked
+        if many_wait:
+            # Its COMMIT waits for the disk while they act on their results whose works are committed now.
+            self._begin(min(len(self._pending), MAX_BATCH))
+        batch.settle()
+        self._checkpoints.batch_ended()
+        if many_wait:
+            return
+        self._between.set()
+        if not self._pending:
+            self._idle.set()
+        elif self._hurried:
             self._schedule()
         else:
-            self._idle.set()
+            self._schedule_later()
 
     def _read_on(self, connection: sqlite3.Connection | None, work: Work[T]) -> T:
         if connection is None:

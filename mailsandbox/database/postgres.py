@@ -109,12 +109,12 @@ class PostgresDatabase:
         self._writer = None
         self._readers = [None] * READERS
 
-    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
         waiting: asyncio.Future[T] = self._loop.create_future()
         self.submit(work, telling(waiting), heavy=heavy)
         return await waiting
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
         if not self._open:
             done(closed(self.place))
             return

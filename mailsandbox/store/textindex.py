@@ -84,7 +84,7 @@ class TextIndex:
             if self.pending and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._write)
 
-        self._database.submit(_writing(chunk), done)
+        self._database.submit(_writing(chunk), done, patient=True)
 
     def _forget(self, chunk: list[tuple[int, tuple[str, str]]]) -> None:
         for key, (header, body) in chunk:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from postgres_cluster import postgres  # noqa: F401
 
 from mailsandbox.database import Database, Tx, checkpoints, open_database
+from mailsandbox.database import file as file_database
+from mailsandbox.database.batch import Batch, Submission
 from mailsandbox.database.blobs import MIGRATIONS, Blobs
 from mailsandbox.database.file import FileDatabase
 from mailsandbox.database.schema import migrate
@@ -133,6 +136,11 @@ async def test_heavy_and_light_works_keep_their_order(database: Database) -> Non
 
     await asyncio.gather(*[database.write(work(number), heavy=number % 3 == 0) for number in range(10)])
     assert order == list(range(10))
+
+
+async def test_a_patient_work_is_written_though_nothing_follows_it(database: Database) -> None:
+    assert await database.write(_insert(1), patient=True) == 1
+    assert await _numbers(database) == [1]
 
 
 async def test_a_writer_that_is_cancelled_still_writes(database: Database) -> None:
@@ -319,7 +327,65 @@ async def test_the_log_is_emptied_while_the_database_is_in_use(
     assert file.path.stat().st_size > 1_000_000
 
 
-async def test_the_log_is_begun_anew_under_steady_load(file: FileDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_patient_work_shares_the_commit_of_one_that_hurries(
+    file: FileDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class Watched(Batch):
+        def __init__(self, connection: sqlite3.Connection, submissions: list[Submission], place: str) -> None:
+            sizes.append(len(submissions))
+            super().__init__(connection, submissions, place)
+
+    monkeypatch.setattr(file_database, "Batch", Watched)
+    patient = asyncio.ensure_future(file.write(lambda tx: tx.execute("INSERT INTO t (n) VALUES (1)"), patient=True))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.gather(patient, file.write(lambda tx: tx.execute("INSERT INTO t (n) VALUES (2)")))
+    assert sizes == [2]
+    assert await _numbers(file) == [1, 2]
+
+
+async def test_while_many_write_a_snapshot_still_finds_its_turn(file: FileDatabase) -> None:
+    numbers, taken = itertools.count(), asyncio.Event()
+    told: list[int] = []
+
+    async def write() -> None:
+        while not taken.is_set():
+            number = next(numbers)
+            await file.write(lambda tx, n=number: tx.execute("INSERT INTO t (n) VALUES (?)", (n,)))
+            told.append(number)
+
+    writers = [asyncio.ensure_future(write()) for _ in range(40)]
+    while len(told) < 200:
+        await asyncio.sleep(0)
+    try:
+        image = await asyncio.wait_for(file.snapshot(), 30)
+    finally:
+        taken.set()
+    await asyncio.gather(*writers)
+    assert sorted(told) == await _numbers(file)
+    assert told == sorted(told)  # in the order in which they came, whichever commit they shared
+    await file.restore(image)
+    assert len(await _numbers(file)) >= 200
+
+
+async def test_results_come_after_every_commit_though_the_next_has_begun(file: FileDatabase) -> None:
+    """Each result is durable when it is told: another connection, which sees commits alone, has it."""
+    with contextlib.closing(sqlite3.connect(file.path)) as other:
+
+        async def write(number: int) -> None:
+            for n in range(number * 10, number * 10 + 10):
+                await file.write(lambda tx, n=n: tx.execute("INSERT INTO t (n) VALUES (?)", (n,)))
+                assert other.execute("SELECT count(*) FROM t WHERE n = ?", (n,)).fetchone() == (1,)
+
+        await asyncio.gather(*[write(number) for number in range(30)])
+
+
+@pytest.mark.parametrize("writers", [4, 40])
+async def test_the_log_is_begun_anew_under_steady_load(
+    file: FileDatabase, monkeypatch: pytest.MonkeyPatch, writers: int
+) -> None:
     monkeypatch.setattr(checkpoints, "LOG", 100_000)
     monkeypatch.setattr(checkpoints, "_EVERY", 4)
     log = file.path.with_name(file.path.name + "-wal")
@@ -329,6 +395,6 @@ async def test_the_log_is_begun_anew_under_steady_load(file: FileDatabase, monke
         for number in numbers:
             await file.write(lambda tx, n=number: tx.execute("INSERT INTO t VALUES (?, ?)", (n, bytes(5000))))
 
-    await asyncio.gather(*[write() for _ in range(4)])
+    await asyncio.gather(*[write() for _ in range(writers)])
     assert log.stat().st_size < 2_000_000  # of some 9,000,000 octets that were written to it
     assert len(await _numbers(file)) == 800

@@ -261,6 +261,11 @@ async def test_nothing_is_begun_under_a_lease_that_could_not_be_renewed_in_time(
     kit = await make_kit(
         database=open_database(postgres.new_database()), limits=QueueLimits(initial_concurrency=1, concurrency=1)
     )
+
+    async def away() -> None:
+        """Renews nothing, as while the database is away."""
+
+    monkeypatch.setattr(kit.queue._attempts, "renew_now", away)
     kit.courier.gates["beta.test"] = gate = asyncio.Event()
     await kit.put("b@beta.test")
     late = await kit.put("c@beta.test")
@@ -273,7 +278,7 @@ async def test_nothing_is_begun_under_a_lease_that_could_not_be_renewed_in_time(
 
     monkeypatch.setattr(kit.queue._attempts, "shed", watched)
     for load in kit.queue._attempts._loads.all():
-        load.leased_until = kit.clock.now()  # the database was away for so long
+        load.leased_until = kit.clock.now()  # it was away for so long
     gate.set()
     await kit.queue.quiet()
     assert given_back == [(late, 1)]  # before any attempt at it; whoever takes it now has a lease
