@@ -10,6 +10,7 @@ import fcntl
 import gc
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from mailsandbox.runtime.ready_file import write_ready_file
 from mailsandbox.sandbox import MailSystem
 from mailsandbox.specs import SandboxSpec
 
+SWITCH_SECONDS: Final = 0.0005  # Python has 0.005: so long the writer's thread would wait to say that it has committed
 YOUNG_OBJECTS: Final = 10_000  # made since the collector last ran; Python has 700
 
 
@@ -62,13 +64,19 @@ async def _serve(spec: SandboxSpec, ready_file: Path | None, announce: Callable[
             write_ready_file(ready_file, services)
             stack.callback(ready_file.unlink, missing_ok=True)
         announce(services)
-        # What start-up made lives as long as the daemon: the collector need not walk it again and again.
-        gc.collect()
-        gc.freeze()
-        # Hundreds of objects are made for a message, and hardly a cycle: the usual 700 would be walked twice for each.
-        gc.set_threshold(YOUNG_OBJECTS)
-        gc.enable()
+        own_the_interpreter()
         await stop.wait()
+
+
+def own_the_interpreter() -> None:
+    """Python's switches, as suits a process that does nothing but this, once it has started."""
+    # What start-up made lives as long as the daemon: the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+    # Hundreds of objects are made for a message, and hardly a cycle: the usual 700 would be walked twice for each.
+    gc.set_threshold(YOUNG_OBJECTS)
+    gc.enable()
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def identity(spec: SandboxSpec, stack: contextlib.AsyncExitStack, *, kept: Path | None = None) -> TlsIdentity:

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from mailsandbox.clock import SystemClock
 from mailsandbox.database import open_database
 from mailsandbox.database.connections import connect
 from mailsandbox.message.rendering import render
+from mailsandbox.runtime.daemon import new_event_loop, own_the_interpreter
 from mailsandbox.store.archive.exporting import Export
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem, Delivery
@@ -82,8 +84,8 @@ async def senders(store: Store, messages: Sequence[bytes], count: int) -> float:
 
 def bare(directory: Path, messages: Sequence[bytes], group: int, *, rendered: bool = False) -> float:
     """Messages per second of a table of digests and octets with `group` rows in each transaction, and nothing else."""
-    name = f"bare-{group}-{rendered}.sqlite"
-    connection: sqlite3.Connection = connect(str(directory / name), durable=True)
+    place = directory / "bare.sqlite"
+    connection: sqlite3.Connection = connect(str(place), durable=True)
     connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, sha256 BLOB UNIQUE, octets BLOB)")
     began = time.perf_counter()
     for at in range(0, len(messages), group):
@@ -96,31 +98,45 @@ def bare(directory: Path, messages: Sequence[bytes], group: int, *, rendered: bo
         connection.execute("COMMIT")
     rate = len(messages) / (time.perf_counter() - began)
     connection.close()
+    place.unlink()
     return rate
 
 
-async def deliveries(figures: Figures, directory: Path, target: str, count: int) -> None:
-    """Rates of delivery; the yardsticks in the same run."""
+async def deliveries(figures: Figures, directory: Path, target: str, count: int, rounds: int) -> None:
+    """Rates of delivery, and the yardsticks between them, so that what else the machine does hits all alike."""
     database = open_database(target)
     await database.start()
     store = Store(database)
     await store.start()
+    own_the_interpreter()
     await senders(store, [message(number) for number in range(10_000_000, 10_000_200)], 50)
-    fifty = await senders(store, [message(number) for number in range(count)], 50)
-    alone = await senders(store, [message(number) for number in range(count, count + count // 8)], 1)
+    rates: dict[str, list[float]] = {}
+    for turn in range(rounds):
+        first = turn * 2 * count
+        many = [message(number) for number in range(first, first + count)]
+        few = [message(number) for number in range(first + count, first + count + count // 8)]
+        for name, rate in (
+            ("50 senders", await senders(store, many, 50)),
+            ("one sender", await senders(store, few, 1)),
+            ("bare, 1", bare(directory, few, 1)),
+            ("bare, 50", bare(directory, many, 50)),
+            ("bare, 50, rendered", bare(directory, many, 50, rendered=True)),
+        ):
+            rates.setdefault(name, []).append(rate)
     await store.aclose()
     await database.aclose()
-    each = bare(directory, [message(number) for number in range(count // 8)], 1)
-    group = bare(directory, [message(number) for number in range(count)], 50)
-    with_rendering = bare(directory, [message(number) for number in range(count)], 50, rendered=True)
+    median = {name: statistics.median(found) for name, found in rates.items()}
+    fifty, alone = median["50 senders"], median["one sender"]
     figures.add("1 KB, 50 senders, rendered and durable", fifty, "msg/s", "about 10,000")
+    figures.add("  the best round", max(rates["50 senders"]), "msg/s")
     figures.add("1 KB, one sender: one transaction each", alone, "msg/s")
     figures.add("50 senders against one transaction each", fifty / alone, "x", ">= 3")
-    figures.add("bare table, one transaction each", each, "msg/s")
-    figures.add("bare table, group commit of 50", group, "msg/s")
-    figures.add("bare table, group commit of 50, messages rendered", with_rendering, "msg/s")
-    figures.add("50 senders against bare group commit, both rendered", 100 * fifty / with_rendering, "%", ">= 40")
-    figures.add("50 senders against bare group commit, not rendered", 100 * fifty / group, "%")
+    figures.add("bare table, one transaction each", median["bare, 1"], "msg/s")
+    figures.add("bare table, group commit of 50", median["bare, 50"], "msg/s")
+    figures.add("bare table, group commit of 50, messages rendered", median["bare, 50, rendered"], "msg/s")
+    share = 100 * fifty / median["bare, 50, rendered"]
+    figures.add("50 senders against bare group commit, both rendered", share, "%", ">= 40")
+    figures.add("50 senders against bare group commit, not rendered", 100 * fifty / median["bare, 50"], "%")
 
 
 async def large_mailbox(figures: Figures, target: str, count: int) -> None:
@@ -243,11 +259,12 @@ def main(argv: Sequence[str]) -> int:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--messages", type=int, default=20_000, help="deliveries [%(default)s]")
+    parser.add_argument("--messages", type=int, default=10_000, help="deliveries of a round [%(default)s]")
     parser.add_argument("--mailbox", type=int, default=100_000, help="messages of the large mailbox [%(default)s]")
     parser.add_argument("--memory", action="store_true", help="in memory instead of in a file")
     parser.add_argument("--only", choices=("deliveries", "mailbox", "fanout", "snapshots"))
     parser.add_argument("--memory-of", type=Path, metavar="DIRECTORY", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3, help="of the deliveries, whose medians count [%(default)s]")
     asked = parser.parse_args(argv)
     if asked.memory_of is not None:
         print(json.dumps(asyncio.run(memory(asked.memory_of))))
@@ -260,7 +277,8 @@ def main(argv: Sequence[str]) -> int:
             return ":memory:" if asked.memory else str(directory / part)
 
         if asked.only in (None, "deliveries"):
-            asyncio.run(deliveries(figures, directory, target("deliveries"), asked.messages))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as the daemon runs
+                runner.run(deliveries(figures, directory, target("deliveries"), asked.messages, asked.rounds))
         if asked.only in (None, "fanout"):
             asyncio.run(fan_out(figures, target("fanout"), 1000))
         if asked.only in (None, "snapshots"):
