@@ -31,6 +31,7 @@ from mailsandbox.faults import Faults
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.message.envelope import Envelope
+from mailsandbox.message.underway import Underway
 from mailsandbox.notify.hub import Hub
 from mailsandbox.relay.allow import Allow
 from mailsandbox.relay.courier import RelayCourier
@@ -115,6 +116,7 @@ class MailSystem:
             rng=random.Random(0),  # jitter, not secrets; seeded so that a test can repeat a run
             aliases=spec.aliases,
             memory=Memory(),
+            underway=Underway(),
             new_id=queue_ids(),
         )
         self._allow = Allow(spec.relay.allow)

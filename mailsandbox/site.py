@@ -29,6 +29,7 @@ from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, domain_of
 from mailsandbox.message.trace import leading_received, parse_received_ids
+from mailsandbox.message.underway import Underway
 from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
 from mailsandbox.relay.zone import Found
@@ -61,6 +62,7 @@ class Shared:
     rng: random.Random
     aliases: Mapping[str, Alias]
     memory: Memory  # bounds what all listeners hold of messages being received
+    underway: Underway  # what the sites are sending, mostly to each other
     new_id: Callable[[], str]
 
 
@@ -101,6 +103,7 @@ class Site:
             record=shared.ledger.append_in,
             notify=self._notifier.notices,
             limits=limits,
+            underway=shared.underway,
         )
         self._placing = Placing(
             site=spec.name,
@@ -126,6 +129,7 @@ class Site:
             clock=shared.clock,
             tls=shared.tls,
             memory=shared.memory,
+            underway=shared.underway,
             run_queue=self.queue.run_for,
             expand=self._members,
         )
@@ -144,7 +148,7 @@ class Site:
 
         def take_in(tx: Tx) -> Mapping[str, Reply]:
             journey_id = self._journey_in(tx, incoming)
-            message = Message(incoming.envelope, trace, octets, incoming.queue_id, journey_id, sha256)
+            message = Message(incoming.envelope, trace, octets, incoming.queue_id, journey_id, sha256, incoming.clean)
             refused = self._placing.refusals_in(tx, message)
             if len(refused) < len(incoming.envelope.recipients):
                 self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
@@ -212,10 +216,13 @@ def _parted(incoming: Incoming) -> tuple[bytes, bytes, bytes | None]:
 
     So a message that has crossed several sites of one store has the same content at each, which is stored once.
     """
-    earlier = leading_received(incoming.octets)
+    octets, known = incoming.octets, incoming.known
+    earlier = leading_received(octets)
+    if known is not None and len(known.octets) == len(octets) - earlier:
+        return incoming.trace + octets[:earlier], known.octets, known.sha256
     if not earlier:
-        return incoming.trace, incoming.octets, bytes.fromhex(incoming.accepted.sha256)
-    return incoming.trace + incoming.octets[:earlier], incoming.octets[earlier:], None
+        return incoming.trace, octets, bytes.fromhex(incoming.accepted.sha256)
+    return incoming.trace + octets[:earlier], octets[earlier:], None
 
 
 def _answer(incoming: Incoming, refused: Mapping[str, Reply]) -> Reply | EachReply:

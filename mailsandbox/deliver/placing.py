@@ -41,6 +41,7 @@ class Message:
     queue_id: str
     journey_id: str
     sha256: bytes | None = None
+    clean: bool = False  # trace and octets are known to be what every SMTP server can carry
 
 
 class _Kind(Enum):
@@ -134,7 +135,14 @@ class Placing:
             onward = message.envelope.to(tuple(remote))
             now, trace = self._clock.now(), message.trace
             item = NewItem(
-                message.queue_id, message.journey_id, onward, message.octets, now, trace, sha256=message.sha256
+                message.queue_id,
+                message.journey_id,
+                onward,
+                message.octets,
+                now,
+                trace,
+                sha256=message.sha256,
+                clean=message.clean,
             )
             self._enqueue_in(tx, item)
         for recipient in aliases:

@@ -28,12 +28,15 @@ def judge_received(
     smtputf8: bool,
     offers: Offers,
     via_bdat: bool,
+    clean: bool | None = None,
 ) -> Verdict:
     """Accept, Convert (only in normalize) or Refuse a message at its end of data.
 
-    `declared_body`: "", "7BIT", "8BITMIME" or "BINARYMIME"; `octets`: un-stuffed, without our own trace fields.
+    `declared_body`: "", "7BIT", "8BITMIME" or "BINARYMIME"; `octets`: un-stuffed, without our own trace fields;
+    `clean`: what `is_clean` says of them, where it is known.
     """
-    clean = is_clean(octets)
+    if clean is None:
+        clean = is_clean(octets)
     if clean and _plain_header(octets):  # most mail
         return Accept(octets)
     return _Gate(octets, mode, declared_body.upper(), smtputf8, offers, via_bdat).verdict(clean=clean)

@@ -37,11 +37,14 @@ from mailsandbox.smtp.replies import Reply
 _LEAF: Final = re.compile(rb"content-type[ \t]*:[ \t]*(?:text|image|audio|video|font|application)/")
 
 
-def prepare(octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy) -> Verdict:
-    """What to send to a hop with these `offers`, and with which parameters. Never raises for any octets."""
+def prepare(octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy, clean: bool = False) -> Verdict:
+    """What to send to a hop with these `offers`, and with which parameters. Never raises for any octets.
+
+    `clean`: `is_clean` has been asked about them, and said yes.
+    """
     match policy.emulate:
         case Emulation.STRICT:
-            return _strict(octets, offers, envelope, policy)
+            return _strict(octets, offers, envelope, policy, clean=clean)
         case Emulation.POSTFIX | Emulation.SENDMAIL | Emulation.EXIM:
             from mailsandbox.encoding.emulations import emulate  # they are rarely asked for
 
@@ -81,12 +84,12 @@ def paths_for(envelope: Envelope, offers: Offers) -> Paths:
     return Paths(addresses, refused, fatal, False)
 
 
-def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPolicy) -> Verdict:
+def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPolicy, *, clean: bool) -> Verdict:
     paths = paths_for(envelope, offers)
     if paths.fatal is not None:
         return Refuse(refusal(553, paths.fatal), (paths.fatal,))
     binary = "BINARYMIME" in offers and "CHUNKING" in offers
-    if is_clean(octets) and (binary or not _may_say_binary(octets)):
+    if (clean or is_clean(octets)) and (binary or not _may_say_binary(octets)):
         return _outcome(octets, (), [], offers, paths, Target())
     root = scan(octets)
     inspect = Inspection(octets)

@@ -36,6 +36,7 @@ from mailsandbox.mailqueue.model import (
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.mailqueue.settling import Settlement, settle
 from mailsandbox.mailqueue.spool import Lease, Spool
+from mailsandbox.message.underway import LARGE, Known, Underway
 from mailsandbox.smtp.replies import reply
 from mailsandbox.tasks import Tasks
 
@@ -79,6 +80,7 @@ class Surroundings:
     record: Record
     notify: Notify
     limits: QueueLimits
+    underway: Underway
 
 
 @dataclass(slots=True)
@@ -217,9 +219,10 @@ class Attempts:
         load.started += 1
         try:
             async with self._budget.share(load.item.octets):
-                octets = await self._octets_of(load)
-                load.sha256 = load.sha256 or hashlib.sha256(octets).hexdigest()
-                report = await self._try(job, octets)
+                octets = await self._content_of(load)
+                load.sha256 = load.sha256 or await _sha256(load.trace, octets)
+                with around.underway.sending(Known(load.trace, octets, load.digest, load.sha256, load.clean)):
+                    report = await self._try(job, load.trace + octets)
         except NoSuchMessage:
             return  # removed meanwhile
         except StoreError as error:
@@ -248,15 +251,17 @@ class Attempts:
             raise
         return report
 
-    async def _octets_of(self, load: Load) -> bytes:
-        if load.octets is None:
-            return await self.octets(load.content, load.trace)
-        return load.trace + load.octets
+    async def _content_of(self, load: Load) -> bytes:
+        """Its octets, without the trace."""
+        return await self._content(load.content) if load.octets is None else load.octets
+
+    async def _content(self, content: int) -> bytes:
+        around = self._around
+        return await around.database.read(lambda tx: around.spool.content_in(tx, content))
 
     async def octets(self, content: int, trace: bytes) -> bytes:
         """Read an item's octets back."""
-        around = self._around
-        return trace + await around.database.read(lambda tx: around.spool.content_in(tx, content))
+        return trace + await self._content(content)
 
     async def _attempt(self, job: _Job, octets: bytes) -> AttemptReport:
         item, around = job.load.item, self._around
@@ -270,6 +275,7 @@ class Attempts:
             item.received_at,
             number,
             job.load.sha256,
+            job.load.clean,
         )
         try:
             return await around.courier.attempt(message, [row.recipient for row in job.rows])
@@ -288,7 +294,7 @@ class Attempts:
             outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
             settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)
             try:
-                octets = await self._octets_of(other.load) if settlement.reports else b""
+                octets = other.load.trace + await self._content_of(other.load) if settlement.reports else b""
                 await self.write_down(item, other.load.content, settlement, octets=octets)
             except StoreError as error:
                 _log.warning("%s: %s is not deferred: %s", around.site, item.queue_id, error)
@@ -407,3 +413,14 @@ class Attempts:
             elif load.jobs:
                 _log.warning("%s: %s was taken over by another daemon", around.site, load.item.queue_id)
                 load.cancelled = True
+
+
+async def _sha256(trace: bytes, octets: bytes) -> str:
+    """Of both together, in hex; without joining them. Of large ones in a thread, as it is made without the GIL."""
+
+    def digest() -> str:
+        hashed = hashlib.sha256(trace)
+        hashed.update(octets)
+        return hashed.hexdigest()
+
+    return digest() if len(octets) < LARGE else await asyncio.to_thread(digest)

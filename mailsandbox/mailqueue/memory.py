@@ -25,6 +25,8 @@ class Load:
     content: int
     trace: bytes  # before the octets
     octets: bytes | None
+    digest: bytes | None = None  # sha256 of the octets, where it is known
+    clean: bool = False  # as in NewItem
     sha256: str = ""  # of the trace and the octets, once an attempt has needed it
     jobs: int = 0  # not settled yet
     started: int = 0  # being attempted

@@ -64,6 +64,7 @@ class NewItem(msgspec.Struct, frozen=True):
     received_at: float  # POSIX seconds
     trace: bytes = b""
     sha256: bytes | None = None  # of `octets`, where it is known
+    clean: bool = False  # trace and octets are known to be what every SMTP server can carry
 
 
 class QueuedMessage(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ class QueuedMessage(msgspec.Struct, frozen=True):
     received_at: float
     attempt: int  # number of this attempt, from 1
     sha256: str = ""  # of `octets` in hex, where it is known already
+    clean: bool = False  # they are known to be what every SMTP server can carry
 
 
 class AttemptReport(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.mailqueue.settling import attend, give_up
 from mailsandbox.mailqueue.spool import Lease, Spool, Stored
 from mailsandbox.message.envelope import domain_of
+from mailsandbox.message.underway import Underway
 from mailsandbox.smtp.replies import reply
 from mailsandbox.tasks import Tasks
 
@@ -50,6 +51,7 @@ class Queue:
         record: Record,
         notify: Notify,
         limits: QueueLimits | None = None,
+        underway: Underway | None = None,
     ) -> None:
         self.site = site
         self._database = database
@@ -62,7 +64,18 @@ class Queue:
         self._owner = database.daemon
         self._tasks = Tasks()
         around = Surroundings(
-            site, database, self._spool, self._owner, courier, retry, clock, rng, record, notify, self._limits
+            site,
+            database,
+            self._spool,
+            self._owner,
+            courier,
+            retry,
+            clock,
+            rng,
+            record,
+            notify,
+            self._limits,
+            underway or Underway(),
         )
         self._wake = asyncio.Event()
         self._wake_at: float | None = None
@@ -98,7 +111,7 @@ class Queue:
         if self._attempts.space < len(rows):
             self._tasks.spawn(self._attempts.shed(queued, rows), name=f"{self.site}: give {item.queue_id} back")
             return
-        self._attempts.take(Load(queued, content, item.trace, item.octets))
+        self._attempts.take(Load(queued, content, item.trace, item.octets, item.sha256, item.clean))
         self._attempts.pump()
 
     async def start(self) -> None:

@@ -41,8 +41,10 @@ _BDAT_ALWAYS: Final = frozenset({Emulation.STRICT, Emulation.EXIM})
 class Prepare(Protocol):
     """The relay gate: `mailsandbox.encoding` in the sandbox."""
 
-    def __call__(self, octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy) -> Verdict:
-        """What may be sent to a server with these offers."""
+    def __call__(
+        self, octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayPolicy, clean: bool = False
+    ) -> Verdict:
+        """What may be sent to a server with these offers. `clean`: any server can carry them, as is known."""
         ...
 
 
@@ -175,6 +177,7 @@ class Visit:
             offers=connection.offers,
             envelope=message.envelope if whole else message.envelope.to(tuple(recipients)),
             policy=structs.replace(self.kit.policy, queue_id=message.queue_id),
+            clean=message.clean,
         )
         if isinstance(verdict, Refuse):
             self.record.refused(verdict.findings)

@@ -76,8 +76,10 @@ def dot_stuff(octets: bytes) -> bytes:
 
     Returns the same object where no line does. The end is not added: see `data_block`.
     """
-    # CPython searches for three octets two to four times faster from the end.
-    stuffed = octets if octets.rfind(_STUFFED) < 0 else octets.replace(_STUFFED, b"\r\n..")
+    # CPython searches for three octets two to four times faster from the end, and for one octet ten times faster still:
+    # attachments in base64 have no dot at all.
+    last = octets.rfind(b".")
+    stuffed = octets if octets.rfind(_STUFFED, 0, last + 1) < 0 else octets.replace(_STUFFED, b"\r\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
 
 

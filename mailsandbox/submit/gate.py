@@ -7,12 +7,14 @@ where a submission's Bcc is removed; fields that we add go before it, into the t
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, judge_received
+from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, is_clean, judge_received
 from mailsandbox.journey.model import Accepted, TranscriptLine
 from mailsandbox.message.findings import Finding
 from mailsandbox.message.trace import count_received, format_date, received_field
+from mailsandbox.message.underway import Known
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.model import Incoming, Kind, ListenerSpec
@@ -24,6 +26,15 @@ _FIELD_NAME: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _BCC: Final = re.compile(rb"^(?:resent-)?bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)*", re.MULTILINE | re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What the gate lets pass. `clean`: any server can carry it; `known`: whose octets are the last of these."""
+
+    octets: bytes
+    clean: bool = False
+    known: Known | None = None
+
+
 class Gate:
     """What one listener does with every message at the end of data."""
 
@@ -32,14 +43,16 @@ class Gate:
         self._mode = ReceiveMode(spec.mode)
 
     def judge(
-        self, octets: bytes, transaction: Transaction, *, offers: Offers
-    ) -> tuple[bytes, list[Finding]] | tuple[Reply, list[Finding]]:
+        self, octets: bytes, transaction: Transaction, *, offers: Offers, known: Known | None = None
+    ) -> tuple[Passed | Reply, list[Finding]]:
         """The octets to go on with, or the refusal; and what was found either way."""
         findings = [Finding("tolerated-syntax", "RFC 5321 §4.1", remark) for remark in transaction.remarks]
         if (received := count_received(octets)) >= self._spec.limits.received_fields:
             refusal = reply(554, "5.4.6", f"Routing loop: {received} Received fields (RFC 5321 §6.3)")
             findings.append(Finding("routing-loop", "RFC 5321 §6.3", refusal.text, enhanced="5.4.6", fatal=True))
             return refusal, findings
+        clean = known is not None and known.clean and is_clean(octets[: len(octets) - len(known.octets)])
+        clean = clean or is_clean(octets)
         verdict = judge_received(
             octets,
             mode=self._mode,
@@ -47,20 +60,21 @@ class Gate:
             smtputf8=transaction.smtp_utf8,
             offers=offers,
             via_bdat=transaction.chunks > 0,
+            clean=clean,
         )
         if verdict.findings:
             findings.extend(verdict.findings)
         match verdict:
             case Accept():
-                return octets, findings
+                return Passed(octets, clean, known), findings
             case Convert(octets=normalized):
-                return normalized, findings
+                return Passed(normalized), findings
             case Refuse(reply=refusal):
                 return refusal, findings
 
     def admit(
         self,
-        octets: bytes,
+        passed: Passed,
         findings: list[Finding],
         transaction: Transaction,
         *,
@@ -70,10 +84,11 @@ class Gate:
         now: float,
     ) -> Incoming:
         """The message as it is handed over. Its transcript is filled in by `with_transcript`."""
-        spec = self._spec
-        added = b""
+        spec, known = self._spec, passed.known
+        octets, added = passed.octets, b""
         if spec.submission:
             octets, added = _complete(octets, findings, transaction, spec=spec, queue_id=queue_id, now=now)
+            known = known if octets is passed.octets else None
         word = protocol_word(spec, client, transaction)
         recipients = transaction.rcpt_tos
         trace = received_field(
@@ -98,13 +113,16 @@ class Gate:
             tls=client.tls,
             envelope=transaction.record(),
             octets=len(octets),
-            sha256=hashlib.sha256(octets).hexdigest(),
+            sha256=_sha256(octets, known),
             findings=findings,
             transcript=[],
         )
         done = reply(250, "2.0.0", f"Ok: queued as {queue_id}")
         each = spec.kind is Kind.LMTP
-        return Incoming(queue_id, transaction.envelope(), octets, trace + added, accepted, done, each=each)
+        clean = passed.clean and is_clean(trace + added)
+        return Incoming(
+            queue_id, transaction.envelope(), octets, trace + added, accepted, done, each=each, clean=clean, known=known
+        )
 
 
 def add_transcript(incoming: Incoming, lines: list[TranscriptLine]) -> None:
@@ -112,6 +130,13 @@ def add_transcript(incoming: Incoming, lines: list[TranscriptLine]) -> None:
     at = lines[-1].at if lines else 0.0
     incoming.accepted.transcript.extend(lines)
     incoming.accepted.transcript.append(TranscriptLine(at, "S", str(incoming.reply)))
+
+
+def _sha256(octets: bytes, known: Known | None) -> str:
+    """In hex; taken from who sends them where they came as they are sent."""
+    if known is not None and octets[: len(octets) - len(known.octets)] == known.trace:
+        return known.whole_sha256
+    return hashlib.sha256(octets).hexdigest()
 
 
 def _complete(

@@ -16,6 +16,7 @@ from mailsandbox.faults import Faults
 from mailsandbox.journey.model import Accepted
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.message.envelope import Envelope
+from mailsandbox.message.underway import Known, Underway
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.store.credentials import Credentials
@@ -122,7 +123,8 @@ class ListenerSpec:
 class Incoming(msgspec.Struct, frozen=True):
     """One accepted message, to be made durable. `octets`: un-stuffed content; `trace`: fields that go before it.
 
-    `reply` is what the client shall be told when it is; the transcript in `accepted` ends with it.
+    `reply` is what the client shall be told when it is; the transcript in `accepted` ends with it. `clean`: trace and
+    octets are known to be what every SMTP server can carry; `known`: whose octets are the last of these.
     """
 
     queue_id: str
@@ -132,6 +134,8 @@ class Incoming(msgspec.Struct, frozen=True):
     accepted: Accepted
     reply: Reply
     each: bool = False  # every recipient is answered on its own (LMTP)
+    clean: bool = False
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +172,5 @@ class SubmitContext:
     clock: Clock = field(default_factory=SystemClock)
     tls: ssl.SSLContext | None = None
     memory: Memory = field(default_factory=Memory)  # one for the whole process bounds all listeners together
+    underway: Underway = field(default_factory=Underway)  # of the whole process: what comes in may be known
     run_queue: RunQueue | None = None

@@ -6,10 +6,14 @@ Commit point: `context.accept` has returned. Before it nothing lasts; after it t
 the client is gone and never sees the 250 (RFC 5321 §6.1).
 """
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.faults import Respond
+from mailsandbox.message.trace import leading_received
+from mailsandbox.message.underway import LARGE
 from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
@@ -157,28 +161,37 @@ class SmtpReceiving(SmtpWire):
         if not memory.try_grant(size):
             await memory.grant(size)
         try:
-            outcome = self._judge(spool.whole(), transaction)
+            outcome = await self._judge(spool.whole(), transaction)
             return outcome if isinstance(outcome, Reply) else await self._hand_over(outcome)
         finally:
             memory.give_back(size)
 
-    def _judge(self, octets: bytes, transaction: Transaction) -> Incoming | Reply:
+    async def _judge(self, octets: bytes, transaction: Transaction) -> Incoming | Reply:
         """The message as it may be handed over, or the refusal."""
-        gate = self._shared.gate
-        outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers)
+        gate, context = self._shared.gate, self._context
+        large = len(octets) >= LARGE
+        known = context.underway.find(octets, leading_received(octets)) if large else None
+        outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers, known=known)
         for finding in findings:
             self._record.finding(finding)
         if isinstance(outcome, Reply):
             return outcome
-        incoming = gate.admit(
+        admit = partial(
+            gate.admit,
             outcome,
             findings,
             transaction,
             client=self.session,
-            queue_id=self._context.new_id(),
+            queue_id=context.new_id(),
             session_id=self._record.id,
-            now=self._context.clock.now(),
+            now=context.clock.now(),
         )
+        if large and known is None:
+            # Most of it is hashing, for which a thread needs no GIL.
+            with context.clock.working():
+                incoming = await asyncio.to_thread(admit)
+        else:
+            incoming = admit()
         add_transcript(incoming, self._record.since(self._mark))
         return incoming
 

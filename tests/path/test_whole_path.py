@@ -53,6 +53,22 @@ def test_what_needed_no_conversion_is_the_same_to_the_octet(box):
     assert box.wait_for(to=BOB).octets.endswith(octets)
 
 
+@pytest.mark.parametrize("line", [b"a line of text.\r\n", b".\r\n", b"\xe9\r\n", b"bare\n"])
+def test_a_large_message_is_the_same_to_the_octet_and_its_digests_are_its_own(box, line):
+    octets = b"From: a@alpha.test\r\nSubject: large\r\n\r\n" + line * (1_500_000 // len(line)) + b"end\r\n"
+    send(box, octets)
+    message = box.wait_for(to=BOB)
+    alpha, beta = box.journey(message).hops
+    (attempt,) = alpha.attempts
+    assert alpha.accepted.sha256 == hashlib.sha256(octets).hexdigest()
+    assert attempt.sha256_out == beta.accepted.sha256
+    came = b"Received:" + message.octets.split(b"\r\nReceived:", 2)[2]  # as beta got it
+    assert beta.accepted.sha256 == hashlib.sha256(came).hexdigest()
+    if line.isascii() and line != b"bare\n":
+        assert came.endswith(b"\r\n" + octets)
+        assert attempt.sha256_in == attempt.sha256_out
+
+
 def test_every_reader_is_served_the_same_octets(delivered):
     box, message = delivered
     pop3 = poplib.POP3(*box.services["pop3"])

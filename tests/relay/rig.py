@@ -26,7 +26,7 @@ from mailsandbox.relay.zone import Zone
 PLAIN = b"From: a@alpha.test\r\nTo: b@beta.test\r\nSubject: test\r\nMessage-ID: <1@alpha.test>\r\n\r\nHello\r\n"
 
 
-def as_it_is(octets, *, offers, envelope, policy):
+def as_it_is(octets, *, offers, envelope, policy, clean):
     """A relay gate that lets everything pass."""
     return Accept(octets, body="8BITMIME" if not octets.isascii() and "8BITMIME" in offers else "")
 

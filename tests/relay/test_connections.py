@@ -184,7 +184,7 @@ async def test_lmtp_over_a_unix_socket(make_rig, tmp_path):
 async def test_bdat_carries_octets_as_they_are(make_rig, make_hop, size):
     octets = (b".\r\n\x00\n" * (size // 5 + 1))[:size]
 
-    def by_bdat(octets, *, offers, envelope, policy):
+    def by_bdat(octets, *, offers, envelope, policy, clean):
         return Accept(octets, body="BINARYMIME", use_bdat=True)
 
     hop = await make_hop(offers=("PIPELINING", "CHUNKING", "BINARYMIME"))
