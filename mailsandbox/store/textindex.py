@@ -5,6 +5,7 @@ being written is rendered again at the next start. Bounded: `pending` beyond MAX
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -45,7 +46,7 @@ class TextIndex:
     async def flush(self) -> None:
         """Write all that is pending."""
         while self.pending:
-            chunk = list(self.pending.items())[:_CHUNK]
+            chunk = list(itertools.islice(self.pending.items(), _CHUNK))
             await self._database.write(_writing(chunk))
             self._forget(chunk)
 
@@ -72,7 +73,7 @@ class TextIndex:
         if self._writing or not self.pending:
             return
         self._writing = True
-        chunk = list(self.pending.items())[:_CHUNK]
+        chunk = list(itertools.islice(self.pending.items(), _CHUNK))
 
         def done(outcome: object) -> None:
             self._writing = False
