@@ -123,6 +123,10 @@ async def test_sessions_are_selected_and_shown_with_their_transcript(house):
     shown = (await house.client.get(f"/v1/sessions/{first.id}")).json()
     assert [(line["side"], line["text"]) for line in shown["transcript"]] == [("C", "MAIL FROM:<x>"), ("S", "550 no")]
     assert (shown["outcome"], shown["ended_at"] is None) == ("rejected", False)
+    for name in ("protocol", "outcome"):
+        refused = await house.client.get("/v1/sessions", params={name: "nonsense"})
+        assert refused.status_code == 422
+        assert f"{name}: 'nonsense' is not one of " in refused.text
     assert (await house.client.get("/v1/sessions/none")).status_code == 404
 
 

@@ -13,7 +13,7 @@ from mailsandbox.access.http.endpoints import Endpoint
 from mailsandbox.access.http.problems import Problem, invalid
 from mailsandbox.access.http.times import rfc3339
 from mailsandbox.access.http.typed import Json, query
-from mailsandbox.journey.sessions import SessionRecord
+from mailsandbox.journey.sessions import OUTCOMES, SessionRecord
 from mailsandbox.store.credentials import canonical
 
 PROTOCOLS: Final = ("smtp", "lmtp", "relay", "pop3", "imap")
@@ -36,8 +36,9 @@ class SessionsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
 async def list_sessions(context: HttpContext, request: Request) -> Response:
     """GET /v1/sessions."""
     wanted = query(request, SessionsQuery)
-    if wanted.protocol not in ("", *PROTOCOLS):
-        raise invalid(f"protocol: {wanted.protocol!r} is not one of {', '.join(PROTOCOLS)}", where="?protocol")
+    for name, value, known in (("protocol", wanted.protocol, PROTOCOLS), ("outcome", wanted.outcome, OUTCOMES)):
+        if value not in ("", *known):
+            raise invalid(f"{name}: {value!r} is not one of {', '.join(known)}", where=f"?{name}")
     fitting = (
         _summary(record)
         for record in context.sessions
