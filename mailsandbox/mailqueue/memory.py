@@ -94,7 +94,7 @@ class OctetBudget:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self._give_back(octets)
-                else:
+                elif (octets, turn) in self._waiting:  # not passed over yet by who gave octets back
                     self._waiting.remove((octets, turn))
                 raise
         else:
