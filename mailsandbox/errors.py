@@ -10,6 +10,7 @@
     │   ├── MaildropInUse      ├── TooLarge           ├── Conflict
     │   ├── BadArchive         what shall be imported is no archive, or a damaged one
     │   ├── StoreUnavailable   the database does not answer, or cannot be written: try again later
+    │   │   └── DamagedContent the file of a large message is missing or damaged; all others can be had
     │   └── StoreFull          no room left: try again later
     └── QueueError
         └── NoSuchQueueItem
@@ -81,6 +82,10 @@ class BadArchive(StoreError):
 
 class StoreUnavailable(StoreError):
     """The database does not answer or cannot be written at the moment."""
+
+
+class DamagedContent(StoreUnavailable):
+    """The file that holds a large message is missing or damaged; others are not."""
 
 
 class StoreFull(StoreError):

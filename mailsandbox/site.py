@@ -13,9 +13,9 @@ import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from mailsandbox.clock import Clock
+from mailsandbox.database.files import LARGE
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.deliver.aliases import Alias, Aliases
 from mailsandbox.deliver.local import without_return_path
@@ -43,8 +43,6 @@ from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, EachReply, Incoming, Kind, Limits, ListenerSpec, SubmitContext
 from mailsandbox.submit.spool import Memory
-
-_LARGE: Final = 1 << 20  # octets; a larger message is stored on the writer's thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ class Site:
         if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
             shown = without_return_path(octets)
             self._shared.store.prepare(shown, sha256=sha256 if shown is octets else None)
-        return _answer(incoming, await self._shared.database.write(take_in, heavy=len(octets) > _LARGE))
+        return _answer(incoming, await self._shared.database.write(take_in, heavy=len(octets) > LARGE))
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:
         """Take a message in process, as the first listener would at the end of data: the reply and the queue id."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailsandbox.database.failures import sqlite_failure
+from mailsandbox.database.files import Files
 from mailsandbox.database.tx import Done, Work
 from mailsandbox.errors import StoreUnavailable
 
@@ -29,16 +30,18 @@ class Submission:
 class SqliteTx:
     """One connection as a `Tx`. `execute` and `executemany` are the connection's own methods: no call in between."""
 
-    __slots__ = ("callbacks", "connection", "execute", "executemany", "memo")
+    __slots__ = ("callbacks", "connection", "execute", "executemany", "files", "memo", "written")
 
     dialect = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, files: Files | None = None) -> None:
         self.connection = connection
+        self.files = files
         self.execute = connection.execute
         self.executemany = connection.executemany
         self.callbacks: list[Callable[[], None]] = []
         self.memo: dict[object, Any] = {}  # Any: see Tx
+        self.written: list[str] = []
 
     def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:
         # Not by RETURNING, which takes SQLite twice as long.
@@ -50,6 +53,14 @@ class SqliteTx:
 
     def announce(self, topic: str) -> None:
         """Nobody shares this database."""
+
+    def undone(self, *, written: int = 0, callbacks: int = 0) -> None:
+        """Forget what works did that are undone: all but so many of the files and callbacks."""
+        del self.callbacks[callbacks:]
+        self.memo.clear()
+        if self.files is not None:
+            self.files.discard(self.written[written:])
+        del self.written[written:]
 
 
 @dataclass(slots=True)
@@ -68,9 +79,11 @@ class Batch:
 
     __slots__ = ("_broken", "_careful", "_outcomes", "_place", "_tx", "submissions")
 
-    def __init__(self, connection: sqlite3.Connection, submissions: list[Submission], place: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, submissions: list[Submission], place: str, files: Files | None = None
+    ) -> None:
         self.submissions = submissions
-        self._tx = SqliteTx(connection)
+        self._tx = SqliteTx(connection, files)
         self._place = place
         self._careful = False
         self._outcomes: list[object] = []
@@ -122,11 +135,12 @@ class Batch:
         try:
             self._outcomes.append(work(self._tx))
         except BaseException as error:
-            if self._lost(error):
+            lost = self._lost(error)
+            if not lost:
+                self._roll_back()
+            self._tx.undone()
+            if lost:
                 return
-            self._roll_back()
-            self._tx.callbacks.clear()
-            self._tx.memo.clear()
             if len(self.submissions) == 1:
                 self._outcomes.append(_Failed(self._failure(error)))
                 return
@@ -136,15 +150,14 @@ class Batch:
 
     def _run_carefully(self, work: Work[Any]) -> None:  # Any: see Submission
         tx = self._tx
-        callbacks = len(tx.callbacks)
+        callbacks, written = len(tx.callbacks), len(tx.written)
         try:
             tx.execute("SAVEPOINT work")
             value = work(tx)
             tx.execute("RELEASE work")
         except BaseException as error:
-            del tx.callbacks[callbacks:]
-            tx.memo.clear()
             if self._lost(error):
+                tx.undone()
                 return
             try:
                 tx.execute("ROLLBACK TO work")
@@ -152,6 +165,7 @@ class Batch:
             except sqlite3.Error as second:
                 self._broken = self._failure(second)
                 return
+            tx.undone(written=written, callbacks=callbacks)
             self._outcomes.append(_Failed(self._failure(error)))
         else:
             self._outcomes.append(value)

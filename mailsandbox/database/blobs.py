@@ -1,13 +1,16 @@
 """Octets stored once, whoever refers to them: addressed by sha256, counted by reference.
 
 Invariant: a blob lives exactly as long as its count is above zero; `put` and `release` come in pairs.
+Here alone is known where octets lie: in a table, or where the database has files for large ones, in these.
 Shared by the store (contents of messages) and the queue (messages in transit).
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from mailsandbox.database.schema import Migration
+from mailsandbox.database.files import LARGE
+from mailsandbox.database.schema import Migration, migrate
 from mailsandbox.database.tx import Tx
 from mailsandbox.errors import NoSuchMessage
 
@@ -28,9 +31,12 @@ MIGRATIONS: Final[list[Migration]] = [
         "INSERT INTO blob_octets (id, octets) SELECT id, octets FROM blobs",
         "ALTER TABLE blobs DROP COLUMN octets",
     ],
+    # The file that has them, where the database keeps large octets so; NULL: blob_octets has them.
+    ["ALTER TABLE blobs ADD COLUMN file TEXT"],
 ]
 
 _PUT: Final = "INSERT INTO blobs (sha256, refs, size) VALUES (?, 1, ?) ON CONFLICT (sha256) DO NOTHING"
+_CHUNK: Final = 500  # ids in one statement
 _COUNT: Final = "UPDATE blobs SET refs = refs + 1 WHERE sha256 = ? RETURNING id, refs"
 
 
@@ -47,23 +53,58 @@ class Blobs:
         while True:
             key = tx.insert(_PUT, (digest, len(octets)))
             if key is not None:
-                tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
+                self._keep(tx, key, octets)
                 return key, 1
             row: tuple[int, int] | None = tx.execute(_COUNT, (digest,)).fetchone()
             if row is not None:
                 return row
             # Another daemon released the last reference between the two statements.
 
+    def _keep(self, tx: Tx, key: int, octets: bytes) -> None:
+        if tx.files is None or len(octets) <= LARGE:
+            tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
+            return
+        name = tx.files.write(octets)
+        tx.written.append(name)
+        tx.execute("UPDATE blobs SET file = ? WHERE id = ?", (name, key))
+
     def get(self, tx: Tx, content_id: int) -> bytes:
-        """The octets; raises NoSuchMessage when they are gone."""
+        """The octets; raises NoSuchMessage when they are gone, DamagedContent when their file is."""
         row = tx.execute("SELECT octets FROM blob_octets WHERE id = ?", (content_id,)).fetchone()
-        if row is None:
-            raise NoSuchMessage(f"content {content_id} is no longer stored")
-        return bytes(row[0])
+        if row is not None:
+            return bytes(row[0])
+        for _, octets in in_files(tx, [content_id]):
+            return octets
+        raise NoSuchMessage(f"content {content_id} is no longer stored")
 
     def release(self, tx: Tx, content_id: int) -> None:
         """Give one reference back; the last one removes the octets."""
-        row = tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs", (content_id,)).fetchone()
-        if row is not None and row[0] <= 0:
-            tx.execute("DELETE FROM blobs WHERE id = ?", (content_id,))
+        row = tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs, file", (content_id,)).fetchone()
+        if row is None or row[0] > 0:
+            return
+        tx.execute("DELETE FROM blobs WHERE id = ?", (content_id,))
+        files, name = tx.files, row[1]
+        if files is None or name is None:
             tx.execute("DELETE FROM blob_octets WHERE id = ?", (content_id,))
+        else:
+            tx.after_commit(lambda: files.remove(name))
+
+
+def create_in(tx: Tx) -> None:
+    """Make or update the tables, and remove the files that a crash left without a row."""
+    migrate(tx, "blobs", MIGRATIONS)
+    if tx.files is not None:
+        tx.files.sweep([row[0] for row in tx.execute("SELECT file FROM blobs WHERE file IS NOT NULL")])
+
+
+def in_files(tx: Tx, keys: Sequence[int], *, first: Mapping[int, int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """Those of `keys` whose octets lie in files, with these: all of them, or the `first` so many of each."""
+    if tx.files is None:
+        return
+    for at in range(0, len(keys), _CHUNK):
+        chunk = keys[at : at + _CHUNK]
+        rows = tx.execute(
+            f"SELECT id, file, size FROM blobs WHERE id IN ({','.join('?' * len(chunk))}) AND file IS NOT NULL", chunk
+        ).fetchall()
+        for key, name, size in rows:
+            yield key, tx.files.read(name, size, first=None if first is None else first[key])

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +26,7 @@ from mailsandbox.database.batch import Batch, SqliteTx, Submission, closed
 from mailsandbox.database.checkpoints import Checkpoints
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
+from mailsandbox.database.files import Files
 from mailsandbox.database.tx import Done, Heir, Work, telling
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError
@@ -35,11 +37,20 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "mailsandbox.sqlite"
+LARGE_NAME: Final = "large"  # the directory of large octets
 MAX_BATCH: Final = 512  # works; bounds how long one turn of the loop is kept
 _LOG_BEGINS: Final = b"\x37\x7f\x06\x82"  # or ...83, SQLite file format §4.1
 _FEW: Final = 4  # works; more are committed by the writer: the loop has somebody else to serve meanwhile
 _QUICK_COMMIT: Final = 0.001  # seconds; on a slower disk few are too
 _PATIENCE: Final = 4  # turns of the loop
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A snapshot: the database as SQLite serializes it, and the files of large octets by name."""
+
+    database: bytes
+    files: dict[str, bytes]
 
 
 class FileDatabase:
@@ -52,6 +63,10 @@ class FileDatabase:
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME
         self.place = str(self.path)
+        # The thread that has the long reads has none of them under way when it comes to a job given after them.
+        self._files = Files(
+            self.directory / LARGE_NAME, lambda job: self._read_worker.submit(job, lambda outcome: None)
+        )
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -127,8 +142,13 @@ class FileDatabase:
         return await self._exclusively(self._copy_out)
 
     async def restore(self, image: object) -> None:
-        assert isinstance(image, bytes)
-        await self._exclusively(lambda writer: _copy_in(writer, image))
+        assert isinstance(image, Image)
+
+        def put_back(writer: sqlite3.Connection) -> None:
+            with self._files.putting_back(image.files):
+                _copy_in(writer, image.database)
+
+        await self._exclusively(put_back)
 
     async def limit_pages(self, pages: int) -> None:
         """Let the file grow to so many pages of 4,096 octets and no further: as if the disk were full then."""
@@ -161,13 +181,13 @@ class FileDatabase:
             self._between.set()
             self._schedule()
 
-    def _copy_out(self, writer: sqlite3.Connection) -> bytes:
+    def _copy_out(self, writer: sqlite3.Connection) -> "Image":
         with contextlib.closing(sqlite3.connect(":memory:")) as copy:
             writer.backup(copy)
             image = bytearray(copy.serialize())
         # Bytes 18 and 19 of the header say "WAL", which a database in memory cannot be (SQLite file format §1.3.3).
         image[18:20] = b"\x01\x01"
-        return bytes(image)
+        return Image(bytes(image), self._files.copy_out())
 
     def _schedule(self) -> None:
         """Start a batch in the next turn of the loop, so that works submitted in this one share it."""
@@ -194,7 +214,8 @@ class FileDatabase:
         """Run the next `count` works, and have them committed."""
         assert self._writer is not None
         self._between.clear()
-        self._batch = batch = Batch(self._writer, [self._pending.popleft() for _ in range(count)], self.place)
+        submissions = [self._pending.popleft() for _ in range(count)]
+        self._batch = batch = Batch(self._writer, submissions, self.place, self._files)
         self._hurried = self._hurried and bool(self._pending)
         batch.begin()
         complete = batch.run(heavy_too=False)
@@ -237,7 +258,7 @@ class FileDatabase:
         try:
             connection.execute("BEGIN")
             try:
-                return work(SqliteTx(connection))
+                return work(SqliteTx(connection, self._files))
             finally:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
@@ -248,6 +269,7 @@ class FileDatabase:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._take_lock()
+            self._files.open()
             self._look_at_log()
             self._writer = connect(self.place, durable=True)
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -297,6 +319,7 @@ class FileDatabase:
             if connection is not None:
                 connection.close()
         self._reader = self._heavy_reader = self._writer = None
+        self._files.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

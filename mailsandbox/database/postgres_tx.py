@@ -30,9 +30,10 @@ class Statements:
 class PostgresTx:
     """A transaction on `connection`."""
 
-    __slots__ = ("_statements", "callbacks", "connection", "memo", "topics")
+    __slots__ = ("_statements", "callbacks", "connection", "memo", "topics", "written")
 
     dialect = "postgresql"
+    files = None
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self.connection = connection
@@ -40,6 +41,7 @@ class PostgresTx:
         self.callbacks: list[Callable[[], None]] = []
         self.topics: dict[str, None] = {}
         self.memo: dict[object, Any] = {}  # Any: see Tx
+        self.written: list[str] = []
 
     def execute(self, sql: str, parameters: Sequence[object] = (), /) -> Cursor:
         # cast: psycopg's cursor has what Cursor names, with wider types

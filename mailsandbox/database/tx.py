@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from mailsandbox.database.files import Files
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -67,6 +69,16 @@ class Tx(Protocol):
 
     def announce(self, topic: str) -> None:
         """Tell other daemons that share the database, once this work is durable. A topic has no spaces."""
+        ...
+
+    @property
+    def files(self) -> Files | None:
+        """Where large octets lie instead of in a table; None where they lie in the table."""
+        ...
+
+    @property
+    def written(self) -> list[str]:
+        """The files that works of this transaction have written; removed when these are undone."""
         ...
 
     @property

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Database, Tx
-from mailsandbox.errors import NoSuchMessage, StoreError
+from mailsandbox.errors import DamagedContent, NoSuchMessage, StoreError
 from mailsandbox.journey.model import Attempted, JourneyEvent, JourneyId
 from mailsandbox.mailqueue.destinations import Destination, Destinations
 from mailsandbox.mailqueue.memory import Load, Loads, OctetBudget
@@ -44,6 +44,7 @@ Record = Callable[[Tx, JourneyId, JourneyEvent], None]
 Notify = Callable[[QueuedItem, Sequence[RecipientReport], bytes], Callable[[Tx], None] | None]
 
 _BROKEN: Final = reply(451, "4.3.0", "internal error in the relay; it has been logged")
+_DAMAGED: Final = reply(451, "4.3.0", "the stored message cannot be read; the log has the cause")
 _FIRST_PAUSE: Final = 0.1  # seconds of real time between two tries to write: the database, not the mail, is slow
 _LONGEST_PAUSE: Final = 2.0
 
@@ -225,6 +226,10 @@ class Attempts:
                     report = await self._try(job, load.trace + octets)
         except NoSuchMessage:
             return  # removed meanwhile
+        except DamagedContent as error:
+            _log.error("%s: %s is deferred: %s", around.site, load.item.queue_id, error)
+            await self._defer_damaged(job)
+            return
         except StoreError as error:
             _log.warning("%s: %s is not tried: %s", around.site, load.item.queue_id, error)
             await self.shed(load.item, job.rows)
@@ -251,6 +256,13 @@ class Attempts:
             raise
         return report
 
+    async def _defer_damaged(self, job: _Job) -> None:
+        """Tried again at once it would be found so again; a backup may bring it back before the message expires."""
+        around, item = self._around, job.item
+        outcomes: dict[str, Outcome] = {row.address: Later(_DAMAGED) for row in job.rows}
+        settlement = settle(item, outcomes, policy=around.policy, now=around.clock.now(), rng=around.rng)
+        await self.write_down(item, job.load.content, settlement, octets=job.load.trace)
+
     async def _content_of(self, load: Load) -> bytes:
         """Its octets, without the trace."""
         return await self._content(load.content) if load.octets is None else load.octets
@@ -260,8 +272,12 @@ class Attempts:
         return await around.database.read(lambda tx: around.spool.content_in(tx, content))
 
     async def octets(self, content: int, trace: bytes) -> bytes:
-        """Read an item's octets back."""
-        return trace + await self._content(content)
+        """Read an item's octets back, for a notification: it is sent all the same where they are damaged."""
+        try:
+            return trace + await self._content(content)
+        except DamagedContent as error:
+            _log.error("%s: %s", self._around.site, error)
+            return trace
 
     async def _attempt(self, job: _Job, octets: bytes) -> AttemptReport:
         item, around = job.load.item, self._around
@@ -294,7 +310,7 @@ class Attempts:
             outcomes: dict[str, Outcome] = {row.address: outcome for row in other.rows}
             settlement = settle(item, outcomes, policy=around.policy, now=now, rng=around.rng)
             try:
-                octets = other.load.trace + await self._content_of(other.load) if settlement.reports else b""
+                octets = await self.octets(other.load.content, other.load.trace) if settlement.reports else b""
                 await self.write_down(item, other.load.content, settlement, octets=octets)
             except StoreError as error:
                 _log.warning("%s: %s is not deferred: %s", around.site, item.queue_id, error)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
+from mailsandbox.database import blobs
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.schema import Migration, migrate
 from mailsandbox.database.tx import Row, Tx
@@ -102,7 +102,7 @@ class Spool:
 
     def create_in(self, tx: Tx) -> None:
         """Make or update the tables."""
-        migrate(tx, "blobs", BLOB_MIGRATIONS)
+        blobs.create_in(tx)
         migrate(tx, "queue", MIGRATIONS)
 
     def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:

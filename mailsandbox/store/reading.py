@@ -6,6 +6,7 @@ What vanished between the listing and the reading is None in its place, never an
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from mailsandbox.database.blobs import in_files
 from mailsandbox.database.tx import Row, Tx
 from mailsandbox.store.model import MessageRow
 
@@ -45,9 +46,9 @@ _KEYS: Final = {"c": "c.id", "r": "r.content_id", "t": "t.content_id"}
 
 def read_contents(tx: Tx, rows: Sequence[MessageRow]) -> list[bytes | None]:
     """Whole messages, trace fields first."""
-    blobs: dict[int, bytes] = dict(
-        _by_key(tx, "SELECT id, octets FROM blob_octets WHERE id", {row.content_id for row in rows})
-    )
+    keys = {row.content_id for row in rows}
+    blobs: dict[int, bytes] = dict(_by_key(tx, "SELECT id, octets FROM blob_octets WHERE id", keys))
+    blobs.update(in_files(tx, list(keys - blobs.keys())))
     traces = _traces(tx, rows)
     if not traces:
         return [blobs.get(row.content_id) for row in rows]
@@ -139,7 +140,11 @@ def _split(row: Row, columns: Sequence[str]) -> Row:
 def _headers(tx: Tx, rows: Sequence[MessageRow]) -> dict[tuple[int, int], bytes]:
     """Raw headers with their trace fields; only the header's octets are read."""
     sql = "SELECT b.id, substr(b.octets, 1, c.header_end) FROM blob_octets b JOIN contents c ON c.id = b.id WHERE b.id"
-    headers: dict[int, bytes] = dict(_by_key(tx, _for_bytes(tx, sql), {row.content_id for row in rows}))
+    keys = {row.content_id for row in rows}
+    headers: dict[int, bytes] = dict(_by_key(tx, _for_bytes(tx, sql), keys))
+    if others := keys - headers.keys():
+        ends: dict[int, int] = dict(_by_key(tx, "SELECT id, header_end FROM contents WHERE id", others))
+        headers.update(in_files(tx, list(ends), first=ends))
     traces = _traces(tx, rows)
     if not traces:
         return {(row.mailbox_key, row.uid): headers[row.content_id] for row in rows if row.content_id in headers}

@@ -1,13 +1,17 @@
 """Rendering stored contents again, a few in each transaction, while the store stays in use."""
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import DamagedContent
 from mailsandbox.store.contents import Contents
 from mailsandbox.store.textindex import TextIndex
 from mailsandbox.store.unit import Unit
+
+_log = logging.getLogger(__name__)
 
 _CHUNK: Final = 50  # contents in one transaction
 
@@ -42,6 +46,11 @@ def _render(tx: Tx, keys: list[int], contents: Contents, texts: TextIndex) -> No
     unit = Unit(tx, 0.0)
     blobs = Blobs()
     for key in keys:
-        contents.replace_rendering(unit, key, blobs.get(tx, key))
+        try:
+            octets = blobs.get(tx, key)
+        except DamagedContent as error:
+            _log.error("stays rendered as it is: %s", error)
+            continue
+        contents.replace_rendering(unit, key, octets)
     tx.execute("UPDATE meta SET value = value + 1 WHERE name = 'renderings'")
     tx.after_commit(lambda: texts.add(unit.texts))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from mailsandbox.clock import Clock, SystemClock
-from mailsandbox.database.blobs import MIGRATIONS as BLOB_MIGRATIONS
+from mailsandbox.database import blobs
+from mailsandbox.database.files import LARGE
 from mailsandbox.database.schema import migrate
 from mailsandbox.database.tx import Database, Row, Tx
 from mailsandbox.errors import NoSuchMailbox, StoreError
@@ -85,7 +86,7 @@ class Store:
         """Make or migrate the tables of a started database, and index what a crash left unindexed."""
 
         def work(tx: Tx) -> None:
-            migrate(tx, "blobs", BLOB_MIGRATIONS)
+            blobs.create_in(tx)
             migrate(tx, "store", MIGRATIONS)
 
         await self.database.write(work)
@@ -272,7 +273,8 @@ class Store:
     async def append(self, account: str, mailbox: str, items: Sequence[AppendItem]) -> list[Landed]:
         """All or none. Raises NoSuchMailbox, OverQuota."""
         return await self.write(
-            lambda unit: self.messages.append(unit, unit.mailbox(unit.account(account), mailbox), items)
+            lambda unit: self.messages.append(unit, unit.mailbox(unit.account(account), mailbox), items),
+            heavy=any(len(item.octets) > LARGE for item in items),
         )
 
     async def copy(self, account: str, source: str, uids: Sequence[Uid], target: str) -> CopyResult:

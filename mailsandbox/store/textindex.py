@@ -6,12 +6,16 @@ being written is rendered again at the next start. Bounded: `pending` beyond MAX
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Database, Tx
+from mailsandbox.errors import DamagedContent
 from mailsandbox.store.contents import Render, storable
+
+_log = logging.getLogger(__name__)
 
 DELAY: Final = 0.2  # seconds; messages of a burst share a transaction
 MAX_PENDING: Final = 16 << 20  # characters
@@ -106,7 +110,15 @@ def _missing(tx: Tx) -> list[tuple[int, bytes]]:
         (_CHUNK,),
     ).fetchall()
     blobs = Blobs()
-    return [(row[0], blobs.get(tx, row[0])) for row in rows]
+    found = []
+    for (key,) in rows:
+        try:
+            octets = blobs.get(tx, key)
+        except DamagedContent as error:
+            _log.error("not searched any more: %s", error)
+            octets = b""
+        found.append((key, octets))
+    return found
 
 
 def _texts(render: Render, octets: bytes) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from postgres_cluster import postgres  # noqa: F401
 
 from mailsandbox.database import Database, Tx, checkpoints, open_database
 from mailsandbox.database import file as file_database
-from mailsandbox.database.batch import Batch, Submission
+from mailsandbox.database.batch import Batch
 from mailsandbox.database.blobs import MIGRATIONS, Blobs
 from mailsandbox.database.file import FileDatabase
 from mailsandbox.database.schema import migrate
@@ -333,9 +333,9 @@ async def test_a_patient_work_shares_the_commit_of_one_that_hurries(
     sizes: list[int] = []
 
     class Watched(Batch):
-        def __init__(self, connection: sqlite3.Connection, submissions: list[Submission], place: str) -> None:
+        def __init__(self, connection, submissions, *rest) -> None:
             sizes.append(len(submissions))
-            super().__init__(connection, submissions, place)
+            super().__init__(connection, submissions, *rest)
 
     monkeypatch.setattr(file_database, "Batch", Watched)
     patient = asyncio.ensure_future(file.write(lambda tx: tx.execute("INSERT INTO t (n) VALUES (1)"), patient=True))

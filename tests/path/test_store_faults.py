@@ -52,6 +52,8 @@ def test_a_disk_without_room_is_told_by_each_protocol_while_it_lasts_and_needs_n
     large = letter("refused", 200_000)
     code, text = smtp_says(daemon, large)
     assert (code, text[:5]) == (452, "4.3.1")
+    assert smtp_says(daemon, letter("refused", 3_000_000))[0] == 452  # it would have had a file of its own
+    assert list((disk.path / "large").iterdir()) == []
     assert append_says(daemon, large).startswith("NO [UNAVAILABLE]")
     answer = http_says(daemon, large)
     assert (answer.status_code, answer.json()["reply"]["enhanced"]) == (503, "4.3.1")
