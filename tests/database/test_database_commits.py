@@ -396,5 +396,5 @@ async def test_the_log_is_begun_anew_under_steady_load(
             await file.write(lambda tx, n=number: tx.execute("INSERT INTO t VALUES (?, ?)", (n, bytes(5000))))
 
     await asyncio.gather(*[write() for _ in range(writers)])
-    assert log.stat().st_size < 2_000_000  # of some 9,000,000 octets that were written to it
+    assert log.stat().st_size < 4_000_000  # of some 9,000,000 octets that were written to it; a batch of 40 has 200,000
     assert len(await _numbers(file)) == 800
