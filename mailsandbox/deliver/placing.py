@@ -12,6 +12,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+import msgspec
+
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Tx
 from mailsandbox.deliver.aliases import Alias, Aliases, expand
@@ -31,8 +33,7 @@ _DELIVERED = reply(250, "2.1.5", "Delivered to the mailbox")
 _EXPANDED = reply(250, "2.1.5", "Sent on to the members of the alias")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """An accepted message. `trace` goes before `octets`; `sha256` is that of `octets`, where it is known."""
 
     envelope: Envelope

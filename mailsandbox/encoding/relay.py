@@ -6,8 +6,10 @@ conversion of a conversion is itself. `emulate` shows what other servers do to t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from mailsandbox.encoding.classify import Inspection, Needs, is_clean, judged_parts, needs_of, offences
 from mailsandbox.encoding.conversion import Conversion, Target, Unconvertible
@@ -51,8 +53,7 @@ def prepare(octets: bytes, *, offers: Offers, envelope: Envelope, policy: RelayP
             return emulate(octets, offers=offers, envelope=envelope, policy=policy)
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """The envelope's addresses on this hop: in A-labels, or refused; `smtputf8`: some need SMTPUTF8 and may have it."""
 
     addresses: Mapping[str, str]
@@ -113,7 +114,7 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
     if edits and policy.on_need is OnNeed.BOUNCE and not needs.none:
         finding = _conversion_forbidden(octets, needs)
         return _refuse(finding, 554, findings)
-    paths = replace(paths, smtputf8=paths.smtputf8 or utf8_header)
+    paths = msgspec.structs.replace(paths, smtputf8=paths.smtputf8 or utf8_header)
     if edits:
         findings += _signatures(octets, root, sent, policy)
         if policy.sign_after_convert is not None:

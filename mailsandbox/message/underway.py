@@ -15,6 +15,9 @@ import msgspec
 LARGE: Final = 1 << 18  # octets; below that comparing saves nothing worth the trouble
 
 
+_NOTHING: Final = contextlib.nullcontext()
+
+
 class Known(msgspec.Struct, frozen=True):
     """`octets`, with the `trace` that goes before them.
 
@@ -34,13 +37,13 @@ class Underway:
     def __init__(self) -> None:
         self._by_size: dict[int, list[Known]] = {}
 
-    @contextlib.contextmanager
-    def sending(self, known: Known) -> Iterator[None]:
+    def sending(self, known: Known) -> contextlib.AbstractContextManager[None]:
         """`known` is underway meanwhile."""
+        return _NOTHING if len(known.octets) < LARGE else self._listed(known)
+
+    @contextlib.contextmanager
+    def _listed(self, known: Known) -> Iterator[None]:
         size = len(known.octets)
-        if size < LARGE:
-            yield
-            return
         same_size = self._by_size.setdefault(size, [])
         same_size.append(known)
         try:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mailsandbox.smtp.data import CRLF, END_OF_DATA, bdat_chunks, dot_stuff
 from mailsandbox.smtp.replies import Reply, reply
 
@@ -41,8 +43,7 @@ class Stage(Enum):
     DONE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True):
     """What is to be sent: command lines without CRLF, and the octets."""
 
     mail: bytes
@@ -53,8 +54,7 @@ class Mail:
     pipelining: bool = False
 
 
-@dataclass(slots=True)
-class _Expected:
+class _Expected(msgspec.Struct):
     """A reply that is due. `index` names the recipient, for RCPT, and for LMTP's reply to the end of data."""
 
     stage: Stage

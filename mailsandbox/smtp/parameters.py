@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from mailsandbox.smtp.deliver_by import parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
@@ -29,8 +31,7 @@ _BDAT: Final = re.compile(rb"([0-9]{1,20})(?: +(LAST))?[ \t]*\Z", re.IGNORECASE)
 _NOTIFY: Final = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 
 
-@dataclass(frozen=True, slots=True)
-class MailParameters:
+class MailParameters(msgspec.Struct, frozen=True):
     """What MAIL declared. `given` has every parameter as written, by upper-case keyword, for reports."""
 
     given: dict[str, str]
@@ -44,8 +45,7 @@ class MailParameters:
     auth: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RcptParameters:
+class RcptParameters(msgspec.Struct, frozen=True):
     """What RCPT declared."""
 
     given: dict[str, str]

@@ -7,8 +7,9 @@ where a submission's Bcc is removed; fields that we add go before it, into the t
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, is_clean, judge_received
 from mailsandbox.journey.model import Accepted, TranscriptLine
@@ -26,8 +27,7 @@ _FIELD_NAME: Final = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _BCC: Final = re.compile(rb"^(?:resent-)?bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)*", re.MULTILINE | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True):
     """What the gate lets pass. `clean`: any server can carry it; `known`: whose octets are the last of these."""
 
     octets: bytes
