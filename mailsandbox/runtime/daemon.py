@@ -23,7 +23,7 @@ from mailsandbox.sandbox import MailSystem
 from mailsandbox.specs import SandboxSpec
 
 SWITCH_SECONDS: Final = 0.0005  # Python has 0.005: so long the writer's thread would wait to say that it has committed
-YOUNG_OBJECTS: Final = 50_000  # made since the collector last ran; Python has 700
+YOUNG_OBJECTS: Final = 10_000  # made since the collector last ran; Python has 700
 
 
 def serve(
