@@ -188,12 +188,13 @@ class Batch:
         return (sqlite_failure(error, self._place) or error) if isinstance(error, sqlite3.Error) else error
 
 
-def settle(
-    submissions: Sequence[Submission], outcomes: Sequence[object], callbacks: Sequence[Callable[[], None]]
-) -> None:
-    """Give out the callbacks, then to each submission its outcome."""
+def settle(submissions: Sequence[Submission], outcomes: Sequence[object], callbacks: list[Callable[[], None]]) -> None:
+    """Give out the callbacks, which the list then has no longer, and to each submission its outcome."""
     for callback in callbacks:
         _guarded(callback)
+    # They hold the message, and most also the transaction that held them: left so, it would stay in memory until the
+    # collector comes by, which counts objects and not their size.
+    callbacks.clear()
     for submission, outcome in zip(submissions, outcomes, strict=True):
         _guarded(submission.done, outcome)
 

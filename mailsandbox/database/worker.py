@@ -52,15 +52,21 @@ class Worker:
 
     def _main(self) -> None:
         while (item := self._jobs.get()) is not None:
-            job, report = item
-            try:
-                outcome = job()
-            except BaseException as error:
-                outcome = error
-            try:
-                self._loop.call_soon_threadsafe(report, outcome)
-            except RuntimeError:  # the loop was closed under us: nobody waits any more
+            if not self._run(*item):
                 return
+            del item  # what it holds is not kept until the next comes
+
+    def _run(self, job: Callable[[], object], report: Report) -> bool:
+        """False when the loop was closed under us: nobody waits any more."""
+        try:
+            outcome = job()
+        except BaseException as error:
+            outcome = error
+        try:
+            self._loop.call_soon_threadsafe(report, outcome)
+        except RuntimeError:
+            return False
+        return True
 
 
 def _nothing() -> None:

@@ -125,8 +125,10 @@ class SmtpWire(SmtpCommands):
         except Exception as error:
             self._failed(error)
         # It may have begun the next that waits: the end of a message goes on with the commands behind it.
-        if self._reading is Reading.WAITING and self._waited_for is waiting:
-            self._reading = Reading.COMMAND
+        if self._waited_for is waiting:
+            self._waited_for = None  # and with it what it waited for, which may hold the message
+            if self._reading is Reading.WAITING:
+                self._reading = Reading.COMMAND
         self._heard = self.loop.time()
         self._run()
 
