@@ -9,12 +9,17 @@ written the journey. No protocol logic here: what a station does is in its packa
 """
 
 import asyncio
+import contextlib
+import hashlib
 import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 from mailsandbox.clock import Clock
+from mailsandbox.database.blobs import written_ahead
 from mailsandbox.database.files import LARGE
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.deliver.aliases import Alias, Aliases
@@ -43,6 +48,8 @@ from mailsandbox.submit.handover import hand_over
 from mailsandbox.submit.listener import SmtpListener
 from mailsandbox.submit.model import Authentication, EachReply, Incoming, Kind, Limits, ListenerSpec, SubmitContext
 from mailsandbox.submit.spool import Memory
+
+_NOTHING: Final = contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,9 @@ class Site:
         """
 
         trace, octets, sha256 = _parted(incoming)
+        large = len(octets) > LARGE
+        if large and sha256 is None:
+            sha256 = await asyncio.to_thread(lambda: hashlib.sha256(octets).digest())
 
         def take_in(tx: Tx) -> Mapping[str, Reply]:
             journey_id = self._journey_in(tx, incoming)
@@ -153,10 +163,18 @@ class Site:
                 self._placing.place_in(tx, message, refused, tell=not incoming.each)
             return refused
 
-        if any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients):
-            shown = without_return_path(octets)
-            self._shared.store.prepare(shown, sha256=sha256 if shown is octets else None)
-        return _answer(incoming, await self._shared.database.write(take_in, heavy=len(octets) > LARGE))
+        local = any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients)
+        shown = without_return_path(octets) if local else octets
+        render = partial(self._shared.store.prepared, shown, sha256=sha256 if shown is octets else None)
+        database = self._shared.database
+        if not large:
+            with render() if local else _NOTHING:
+                return _answer(incoming, await database.write(take_in))
+        assert sha256 is not None
+        # What takes long is done before the transaction, for which others wait.
+        with await asyncio.to_thread(render) if local else _NOTHING:
+            async with written_ahead(database, octets, sha256=sha256):
+                return _answer(incoming, await database.write(take_in, heavy=shown is not octets))
 
     async def hand_over(self, envelope: Envelope, octets: bytes, *, client: str) -> tuple[Reply, str]:
         """Take a message in process, as the first listener would at the end of data: the reply and the queue id."""

@@ -5,13 +5,15 @@ Here alone is known where octets lie: in a table, or where the database has file
 Shared by the store (contents of messages) and the queue (messages in transit).
 """
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 
 from mailsandbox.database.files import LARGE
 from mailsandbox.database.schema import Migration, migrate
-from mailsandbox.database.tx import Tx
+from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import NoSuchMessage
 
 MIGRATIONS: Final[list[Migration]] = [
@@ -53,18 +55,18 @@ class Blobs:
         while True:
             key = tx.insert(_PUT, (digest, len(octets)))
             if key is not None:
-                self._keep(tx, key, octets)
+                self._keep(tx, key, octets, digest)
                 return key, 1
             row: tuple[int, int] | None = tx.execute(_COUNT, (digest,)).fetchone()
             if row is not None:
                 return row
             # Another daemon released the last reference between the two statements.
 
-    def _keep(self, tx: Tx, key: int, octets: bytes) -> None:
+    def _keep(self, tx: Tx, key: int, octets: bytes, digest: bytes) -> None:
         if tx.files is None or len(octets) <= LARGE:
             tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
             return
-        name = tx.files.write(octets)
+        name = tx.files.take(digest) or tx.files.write(octets)
         tx.written.append(name)
         tx.execute("UPDATE blobs SET file = ? WHERE id = ?", (name, key))
 
@@ -88,6 +90,28 @@ class Blobs:
             tx.execute("DELETE FROM blob_octets WHERE id = ?", (content_id,))
         else:
             tx.after_commit(lambda: files.remove(name))
+
+
+@contextlib.asynccontextmanager
+async def written_ahead(database: Database, octets: bytes, *, sha256: bytes) -> AsyncIterator[None]:
+    """Meanwhile `put` of these large octets need not write them: they are on the disk, or stored already.
+
+    Nothing is done ahead where the database keeps octets in a table. Raises StoreFull, StoreUnavailable.
+    """
+    files = database.files
+    if files is None or len(octets) <= LARGE or database.read_now(lambda tx: _stored(tx, sha256)):
+        yield
+        return
+    name = files.ahead()
+    try:
+        await asyncio.to_thread(files.write_ahead, name, octets, sha256=sha256)
+        yield
+    finally:
+        files.give_up(name)
+
+
+def _stored(tx: Tx, sha256: bytes) -> bool:
+    return tx.execute("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)).fetchone() is not None
 
 
 def create_in(tx: Tx) -> None:

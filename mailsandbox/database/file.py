@@ -64,9 +64,7 @@ class FileDatabase:
         self.path = self.directory / FILE_NAME
         self.place = str(self.path)
         # The thread that has the long reads has none of them under way when it comes to a job given after them.
-        self._files = Files(
-            self.directory / LARGE_NAME, lambda job: self._read_worker.submit(job, lambda outcome: None)
-        )
+        self.files = Files(self.directory / LARGE_NAME, lambda job: self._read_worker.submit(job, lambda outcome: None))
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -145,7 +143,7 @@ class FileDatabase:
         assert isinstance(image, Image)
 
         def put_back(writer: sqlite3.Connection) -> None:
-            with self._files.putting_back(image.files):
+            with self.files.putting_back(image.files):
                 _copy_in(writer, image.database)
 
         await self._exclusively(put_back)
@@ -187,7 +185,7 @@ class FileDatabase:
             image = bytearray(copy.serialize())
         # Bytes 18 and 19 of the header say "WAL", which a database in memory cannot be (SQLite file format §1.3.3).
         image[18:20] = b"\x01\x01"
-        return Image(bytes(image), self._files.copy_out())
+        return Image(bytes(image), self.files.copy_out())
 
     def _schedule(self) -> None:
         """Start a batch in the next turn of the loop, so that works submitted in this one share it."""
@@ -215,7 +213,7 @@ class FileDatabase:
         assert self._writer is not None
         self._between.clear()
         submissions = [self._pending.popleft() for _ in range(count)]
-        self._batch = batch = Batch(self._writer, submissions, self.place, self._files)
+        self._batch = batch = Batch(self._writer, submissions, self.place, self.files)
         self._hurried = self._hurried and bool(self._pending)
         batch.begin()
         complete = batch.run(heavy_too=False)
@@ -258,7 +256,7 @@ class FileDatabase:
         try:
             connection.execute("BEGIN")
             try:
-                return work(SqliteTx(connection, self._files))
+                return work(SqliteTx(connection, self.files))
             finally:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
@@ -269,7 +267,7 @@ class FileDatabase:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            self._files.open()
+            self.files.open()
             self._look_at_log()
             self._writer = connect(self.place, durable=True)
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -319,7 +317,7 @@ class FileDatabase:
             if connection is not None:
                 connection.close()
         self._reader = self._heavy_reader = self._writer = None
-        self._files.close()
+        self.files.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -25,6 +25,7 @@ class MemoryDatabase:
 
     place = _PLACE
     shared = False
+    files = None
 
     def __init__(self) -> None:
         self.daemon = uuid.uuid4().hex[:12]

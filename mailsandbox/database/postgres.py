@@ -47,6 +47,7 @@ class PostgresDatabase:
     """A `Database` at a postgresql:// URL."""
 
     shared = True
+    files = None
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -124,6 +124,11 @@ class Database(Protocol):
         """Whether other daemons may write to it too."""
         ...
 
+    @property
+    def files(self) -> Files | None:
+        """As `Tx.files`."""
+        ...
+
     async def start(self) -> None:
         """Open; raises StartError."""
         ...

@@ -222,8 +222,10 @@ class Attempts:
             async with self._budget.share(load.item.octets):
                 octets = await self._content_of(load)
                 load.sha256 = load.sha256 or await _sha256(load.trace, octets)
-                with around.underway.sending(Known(load.trace, octets, load.digest, load.sha256, load.clean)):
-                    report = await self._try(job, load.trace + octets)
+                whole = load.trace + octets
+                known = Known(load.trace, octets, load.digest, load.sha256, load.clean, whole)
+                with around.underway.sending(known):
+                    report = await self._try(job, whole)
         except NoSuchMessage:
             return  # removed meanwhile
         except DamagedContent as error:

@@ -6,6 +6,7 @@ live as long as it does. The texts for searching are written later, by `textinde
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Final
 
@@ -19,9 +20,6 @@ from mailsandbox.message.rendering import Rendered, pack_parts
 from mailsandbox.store.unit import Unit
 
 Render = Callable[[bytes], Rendered]
-
-MAX_PREPARED: Final = 512  # messages rendered and waiting for their transaction
-MAX_PREPARED_OCTETS: Final = 1 << 18  # of one of them; a larger one is rendered in its transaction
 
 _SUMMARY: Final = (
     "INSERT INTO contents (id, refs, size, header_end, attachments, sent_date, sent_zone, subject, sender, to_list, "
@@ -49,32 +47,27 @@ class Contents:
     def __init__(self, render: Render) -> None:
         self._render = render
         self._blobs = Blobs()
-        self._prepared: dict[bytes, tuple[bytes, Rendered]] = {}
+        self._prepared: dict[bytes, Rendered] = {}  # by sha256
 
-    def prepare(self, octets: bytes, sha256: bytes | None = None) -> None:
-        """Hash and render before the transaction, so that it is done while another waits for the disk.
+    def prepared(self, octets: bytes, sha256: bytes | None = None) -> AbstractContextManager[None]:
+        """Hash and render before the transaction, while another waits for the disk; may be called in any thread.
 
-        `put` of the same octets takes what was made; of what was never put, the newest MAX_PREPARED are kept.
+        As long as the context is entered, `put` of the same octets takes what was made.
         """
-        if len(octets) <= MAX_PREPARED_OCTETS and octets not in self._prepared:
-            if len(self._prepared) >= MAX_PREPARED:
-                self._prepared.pop(next(iter(self._prepared)), None)
-            digest = sha256 or hashlib.sha256(octets).digest()
-            self._prepared[octets] = (digest, self._render(octets))
+        digest = sha256 or hashlib.sha256(octets).digest()
+        return _Prepared(self._prepared, digest, self._render(octets))
 
     def put(self, unit: Unit, octets: bytes, *, copies: int, sha256: bytes | None = None) -> Content:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
-        tx, rendered = unit.tx, None
-        if len(octets) <= MAX_PREPARED_OCTETS:  # looking for a large one would take as long as hashing it
-            sha256, rendered = self._prepared.pop(octets, (sha256, None))
-        key, refs = self._blobs.put_counted(tx, octets, sha256=sha256)
+        tx = unit.tx
+        digest = sha256 or hashlib.sha256(octets).digest()
+        key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
         row = tx.execute(_SHARE, (copies, key)).fetchone() if refs > 1 else None
         if row is not None:
             self._blobs.release(tx, key)  # the contents row holds one already
             size, message_id, in_reply_to, references = row
             return Content(key, size, message_id, _related(references.split(), in_reply_to))
-        if rendered is None:
-            rendered = self._render(octets)
+        rendered = self._prepared.get(digest) or self._render(octets)
         self._insert(unit, key, copies, len(octets), rendered)
         return Content(key, len(octets), rendered.message_id, _related(list(rendered.references), rendered.in_reply_to))
 
@@ -140,6 +133,24 @@ class Contents:
         parts = pack_parts(rendered.parts)
         unit.tx.execute(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
         unit.texts.append((key, storable(rendered.search_header), storable(rendered.search_text)))
+
+
+class _Prepared:
+    """A rendering that is there meanwhile."""
+
+    __slots__ = ("_all", "_digest", "_rendered")
+
+    def __init__(self, every: dict[bytes, Rendered], digest: bytes, rendered: Rendered) -> None:
+        self._all = every
+        self._digest = digest
+        self._rendered = rendered
+
+    def __enter__(self) -> None:
+        self._all[self._digest] = self._rendered
+
+    def __exit__(self, *exception: object) -> None:
+        # The same octets may have come twice at once, and the other one may be done already.
+        self._all.pop(self._digest, None)
 
 
 def message_key(message_id: str) -> int:

@@ -216,12 +216,12 @@ class Store:
 
     # -- messages in
 
-    def prepare(self, octets: bytes, *, sha256: bytes | None = None) -> None:
-        """Render ahead what `deliver_in` will be given: outside of the transaction, while others wait for the disk.
+    def prepared(self, octets: bytes, *, sha256: bytes | None = None) -> contextlib.AbstractContextManager[None]:
+        """Render what `deliver_in` will be given: outside of the transaction, while others wait for the disk.
 
-        `sha256`: of the octets, where it is known.
+        Holds while the context is entered. May be called in any thread. `sha256`: of the octets, where it is known.
         """
-        self.contents_of.prepare(octets, sha256)
+        return self.contents_of.prepared(octets, sha256)
 
     def deliver_in(
         self,
@@ -267,8 +267,8 @@ class Store:
 
     async def deliver(self, deliveries: Sequence[Delivery], octets: bytes, *, journey_id: str = "") -> list[Landed]:
         """Deliver copies, durably, all or none."""
-        self.contents_of.prepare(octets)
-        return await self.database.write(lambda tx: self.deliver_in(tx, deliveries, octets, journey_id=journey_id))
+        with self.prepared(octets):
+            return await self.database.write(lambda tx: self.deliver_in(tx, deliveries, octets, journey_id=journey_id))
 
     async def append(self, account: str, mailbox: str, items: Sequence[AppendItem]) -> list[Landed]:
         """All or none. Raises NoSuchMailbox, OverQuota."""

@@ -161,10 +161,15 @@ class SmtpReceiving(SmtpWire):
         if not memory.try_grant(size):
             await memory.grant(size)
         try:
-            outcome = await self._judge(spool.whole(), transaction)
+            outcome = await self._judge(self._whole(spool), transaction)
             return outcome if isinstance(outcome, Reply) else await self._hand_over(outcome)
         finally:
             memory.give_back(size)
+
+    def _whole(self, spool: Spool) -> bytes:
+        """The message in one piece: mostly that which another site is just sending us."""
+        same = self._context.underway.whole(spool.size, spool.holds) if spool.size >= LARGE else None
+        return spool.whole() if same is None else same
 
     async def _judge(self, octets: bytes, transaction: Transaction) -> Incoming | Reply:
         """The message as it may be handed over, or the refusal."""

@@ -146,6 +146,16 @@ class Spool:
         self._drop()
         return octets
 
+    def holds(self, octets: bytes) -> bool:
+        """Whether it is these. False where that cannot be told without making them whole."""
+        if self._file is not None or self.size != len(octets):
+            return False
+        if not self._blocks:
+            return self._only == octets
+        pieces = (*self._blocks[:-1], self._blocks[-1][: self._end])
+        # startswith() compares memory; memoryviews compare themselves one element after another.
+        return all(octets.startswith(piece, at * BLOCK) for at, piece in enumerate(pieces))
+
     def discard(self) -> None:
         """Throw away what is held. May be called at any time, and again."""
         self._drop()

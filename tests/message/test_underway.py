@@ -40,3 +40,12 @@ def test_small_messages_are_not_remembered():
     underway = Underway()
     with underway.sending(known(b"x" * (LARGE - 1))):
         assert underway.find(b"x" * (LARGE - 1), 0) is None
+
+
+def test_what_is_not_in_one_piece_yet_is_found_by_its_size_and_by_who_has_the_pieces():
+    underway, whole = Underway(), TRACE + OCTETS
+    with underway.sending(Known(TRACE, OCTETS, b"digest", "whole", True, whole)), underway.sending(known()):
+        assert underway.whole(len(whole), lambda octets: octets == whole) is whole
+        assert underway.whole(len(whole), lambda octets: False) is None
+        assert underway.whole(len(whole) - 1, lambda octets: True) is None
+    assert underway.whole(len(whole), lambda octets: True) is None

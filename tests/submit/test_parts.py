@@ -31,7 +31,14 @@ def test_a_spool_gives_back_what_it_was_given_on_disk_or_not(held, sizes):
         spool.append(piece)
         assert memory.held <= held
     assert spool.size == sum(sizes)
-    assert spool.whole() == b"".join(pieces)
+    whole = b"".join(pieces)
+    in_memory = memory.held > 0
+    assert spool.holds(whole) is in_memory  # to look into a file would take as long as reading it
+    for at in (0, len(whole) // 2, len(whole) - 1):
+        assert not spool.holds(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert not spool.holds(whole + b"x")
+    assert not spool.holds(whole[:-1])
+    assert spool.whole() == whole
     assert memory.held == 0
 
 
