@@ -2,16 +2,18 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from mailsandbox.database import blobs
-from mailsandbox.database.blobs import Blobs
+from mailsandbox.database import blobs, files
+from mailsandbox.database.blobs import Blobs, written_ahead
 from mailsandbox.database.file import FileDatabase
 from mailsandbox.database.files import LARGE
 from mailsandbox.errors import DamagedContent, NoSuchMessage, StoreFull, StoreUnavailable
@@ -218,3 +220,141 @@ async def test_a_snapshot_brings_released_files_back_and_takes_later_ones_away(d
     assert list(directory.iterdir()) == []
     await database.restore(image)
     assert await get(database, first) == octets("1")
+
+
+# Written ahead of the transaction
+
+
+def digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def ahead(database: FileDatabase, content: bytes):
+    return written_ahead(database, content, sha256=digest(content))
+
+
+async def test_what_was_written_ahead_is_taken_and_not_written_again(database, directory, monkeypatch):
+    async with ahead(database, octets("l")):
+        (file,) = directory.iterdir()
+        monkeypatch.setattr(database.files, "write", None)
+        key = await put(database, octets("l"))
+    assert list(directory.iterdir()) == [file]
+    assert await get(database, key) == octets("l")
+
+
+async def test_it_is_durable_with_its_name_before_the_transaction_begins(database, directory, monkeypatch):
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (sync(fd), synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).parent.name))
+    )
+    async with ahead(database, octets("l")):
+        assert synced == ["large", "data"]
+
+
+async def test_what_no_transaction_took_is_removed(database, directory):
+    async with ahead(database, octets("l")):
+        assert len(list(directory.iterdir())) == 1
+    assert list(directory.iterdir()) == []
+
+
+async def test_what_is_stored_already_or_is_small_is_not_written_ahead(database, directory):
+    await put(database, octets("l"))
+    before = list(directory.iterdir())
+    async with ahead(database, octets("l")), ahead(database, octets("s", LARGE)):
+        assert list(directory.iterdir()) == before
+
+
+async def test_the_same_octets_written_ahead_twice_at_once_are_stored_once(database, directory):
+    async def store() -> int:
+        async with ahead(database, octets("l")):
+            await both_are_here.wait()
+            return await put(database, octets("l"))
+
+    both_are_here = asyncio.Barrier(2)
+    keys = await asyncio.gather(store(), store())
+    assert keys[0] == keys[1]
+    assert len(list(directory.iterdir())) == 1
+    assert await get(database, keys[0]) == octets("l")
+
+
+async def test_a_transaction_that_is_undone_and_run_again_writes_it_again(database, directory):
+    def fails(tx):
+        raise ZeroDivisionError
+
+    async with ahead(database, octets("l")):
+        first = asyncio.ensure_future(put(database, octets("l")))
+        results = await asyncio.gather(first, database.write(fails), return_exceptions=True)
+    assert isinstance(results[1], ZeroDivisionError)
+    assert len(list(directory.iterdir())) == 1
+    assert await get(database, results[0]) == octets("l")
+
+
+async def test_one_that_is_given_up_while_it_is_written_leaves_no_file(database, directory, monkeypatch):
+    write, writing, go_on = os.write, threading.Event(), threading.Event()
+
+    def slow(descriptor: int, content: memoryview) -> int:
+        writing.set()
+        go_on.wait()
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", slow)
+
+    async def store() -> None:
+        async with ahead(database, octets("l")):
+            raise AssertionError("never reached")
+
+    task = asyncio.create_task(store())
+    await asyncio.to_thread(writing.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(list(directory.iterdir())) == 1  # in the thread, which cannot be stopped
+    go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert list(directory.iterdir()) == []
+
+
+async def test_a_full_disk_is_told_before_the_transaction(database, directory, monkeypatch):
+    def full(descriptor: int, content: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(StoreFull, match="no room left"):
+            async with ahead(database, octets("l")):
+                raise AssertionError("never reached")
+    assert list(directory.iterdir()) == []
+    assert database.files.take(digest(octets("l"))) is None
+
+
+async def test_what_is_written_ahead_is_no_part_of_a_snapshot_and_outlives_a_restore(database, directory):
+    kept = await put(database, octets("k"))
+    async with ahead(database, octets("l")):
+        image = await database.snapshot()
+        assert len(image.files) == 1
+        await database.restore(image)
+        await settled(database)
+        key = await put(database, octets("l"))
+    await settled(database)
+    assert [await get(database, one) for one in (kept, key)] == [octets("k"), octets("l")]
+
+
+async def test_only_the_newest_are_kept_in_memory_by_the_system(database, directory, monkeypatch):
+    forgotten: list[str] = []
+
+    def advise(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        forgotten.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).read_bytes()[:1].decode())
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    monkeypatch.setattr(files, "FRESH", 2 * LARGE + 2)
+    removed = await put(database, octets("a"))
+    for letter in "bc":
+        await put(database, octets(letter))
+    assert forgotten == ["a"]
+    await database.write(lambda tx: BLOBS.release(tx, removed + 1))
+    await settled(database)
+    await put(database, octets("d"))  # the next to be forgotten, b, is gone
+    await put(database, octets("e"))
+    assert forgotten == ["a", "c"]

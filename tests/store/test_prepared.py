@@ -1,0 +1,69 @@
+"""Messages are rendered before their transaction, by whoever has the time, and only as long as it is to come."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from letters import BOB, letter, to_bob
+
+from mailsandbox.clock import ManualClock
+from mailsandbox.database.tx import Database
+from mailsandbox.message.rendering import Rendered, render
+from mailsandbox.store.store import Store
+
+OCTETS = letter()
+
+
+@pytest.fixture
+def rendered() -> list[bytes]:
+    """What was rendered."""
+    return []
+
+
+@pytest.fixture
+async def counting(database: Database, clock: ManualClock, rendered: list[bytes]) -> AsyncIterator[Store]:
+    def note(octets: bytes) -> Rendered:
+        rendered.append(octets)
+        return render(octets)
+
+    store = Store(database, clock=clock, render=note)
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+def delivery(store: Store, octets: bytes) -> Callable:
+    return lambda tx: store.deliver_in(tx, [to_bob()], octets, journey_id="")
+
+
+@pytest.mark.parametrize("sha256", [None, hashlib.sha256(OCTETS).digest()])
+async def test_what_was_rendered_before_is_not_rendered_in_the_transaction(
+    counting: Store, rendered: list[bytes], sha256: bytes | None
+) -> None:
+    with counting.prepared(OCTETS, sha256=sha256):
+        assert rendered == [OCTETS]
+        await counting.database.write(delivery(counting, OCTETS))
+        await counting.database.write(delivery(counting, letter("Other")))
+    assert rendered == [OCTETS, letter("Other")]
+    state = await counting.open_mailbox(BOB, "INBOX")
+    subjects = await counting.rendered(list(state.rows.values()), ["subject"])
+    assert subjects == [("Hello",), ("Other",)]
+
+
+async def test_what_was_rendered_in_vain_is_forgotten(counting: Store, rendered: list[bytes]) -> None:
+    with counting.prepared(OCTETS):
+        pass
+    await counting.deliver([to_bob()], letter("Other"))
+    await counting.database.write(delivery(counting, OCTETS))
+    assert rendered == [OCTETS, letter("Other"), OCTETS]
+
+
+async def test_the_same_octets_twice_at_once_are_stored_though_one_ends_first(
+    counting: Store, rendered: list[bytes]
+) -> None:
+    first, second = counting.prepared(OCTETS), counting.prepared(OCTETS)
+    with first:
+        with second:
+            pass
+        await counting.database.write(delivery(counting, OCTETS))
+    assert rendered == [OCTETS, OCTETS, OCTETS]
