@@ -68,7 +68,8 @@ class Files:
     def ahead(self) -> str:
         """A name for octets that are to be there before the transaction that will ask for them by `take`."""
         name = self._new_name()
-        self._ahead[name] = None
+        with self._lock:  # `take` may look through them in another thread
+            self._ahead[name] = None
         return name
 
     def write_ahead(self, name: str, octets: bytes, *, sha256: bytes) -> None:
