@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -34,6 +35,19 @@ class Clock(Protocol):
 
 
 _UNMARKED: Final = contextlib.nullcontext()
+_PERIOD: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.ASCII)
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def period(text: str) -> float:
+    """Seconds of a time with its unit, as configuration, HTTP and commands write it: "30s", "1.5m", "4h", "5d", "2w".
+
+    Raises ValueError, which says what may be written.
+    """
+    match = _PERIOD.fullmatch(text.strip().lower())
+    if not match:
+        raise ValueError(f'{text!r} is not a time: write "30s", "1m", "4h" or "5d"')
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def commit_time_ns() -> int:

@@ -37,7 +37,7 @@ DEFAULT_SERVICES: Final[Mapping[str, str]] = {
 }
 Parameters = Sequence[tuple[str, str | int]]
 _NO_ACCOUNT: Final = ": it comes into being with its first message or login"
-_LONG: Final = 300.0  # seconds without an octet, of work that takes long
+LONG: Final = 300.0  # seconds without an octet, of work that takes long
 
 
 class NoDaemon(Failure):
@@ -121,9 +121,11 @@ class Daemon:
         """The JSON answer. Raises Refused, NoDaemon."""
         return self._json(self.request("GET", path, parameters, timeout=timeout))
 
-    def post(self, path: str, body: Any = None, parameters: Parameters = ()) -> Any:  # Any: JSON both
+    def post(
+        self, path: str, body: Any = None, parameters: Parameters = (), *, timeout: float = 30.0
+    ) -> Any:  # Any: JSON both
         """Post JSON; the JSON answer, None where there is none. Raises Refused, NoDaemon."""
-        return self._json(self.request("POST", path, parameters, body=body))
+        return self._json(self.request("POST", path, parameters, body=body, timeout=timeout))
 
     def delete(self, path: str, parameters: Parameters = ()) -> None:
         """Raises Refused, NoDaemon."""
@@ -161,7 +163,7 @@ class Daemon:
         """The answer as it comes, of long work; `content` is sent as it is made. Raises Refused, NoDaemon."""
         with self._asked():
             answer = self._connection().stream(
-                method, path, params=list(parameters), content=content, headers=headers, timeout=_LONG
+                method, path, params=list(parameters), content=content, headers=headers, timeout=LONG
             )
             with answer as response:
                 if response.status_code >= 400:

@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, _Entry]] = {
     "journey": _Entry("journey", "Show what happened to a message, hop by hop."),
     "sessions": _Entry("sessions", "List connections, or show what was said on one."),
     "queue": _Entry("queue", "Look at the relay queue, and steer it."),
+    "clock": _Entry("clock", "Show the sandbox's time, and advance a manual clock."),
     "compare": _Entry("compare", "Measure every delivery model on the same messages, side by side."),
     "check": _Entry("check", "Judge a message file against SMTP's and MIME's rules, without a server."),
     "sendmail": _Entry("sendmail", "Stand in for /usr/sbin/sendmail."),

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""What several commands share: options, and a group that does something without a subcommand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,3 +28,24 @@ def daemon_options(function: F) -> F:
         type=click.Path(path_type=Path, dir_okay=False),
         help="The file in which the daemon says where it listens.",
     )(function)
+
+
+class WithDefault(click.Group):
+    """A group without a subcommand is its `default`: `queue --json` is `queue list --json`."""
+
+    def __init__(self, *, default: str, **attributes: Any) -> None:  # Any: click's own, of many types
+        super().__init__(**attributes)
+        self._default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """With those of the default, which can be given here too."""
+        options = self.commands[self._default].get_params(ctx)
+        rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
+        with formatter.section("Options"):
+            formatter.write_dl(rows)
+        self.format_commands(ctx, formatter)

@@ -6,27 +6,11 @@ from typing import Any
 import click
 
 from mailsandbox.cli.daemon import Refused, daemon
-from mailsandbox.cli.options import daemon_options, json_option
+from mailsandbox.cli.options import WithDefault, daemon_options, json_option
 from mailsandbox.cli.printing import clean, clock_time, many, note, octets, say, say_json
 
 
-class _ListByDefault(click.Group):
-    """`queue` and `queue --json` are `queue list` and `queue list --json`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """With those of `list`, which can be given here too."""
-        rows = [row for option in show_queue.get_params(ctx) if (row := option.get_help_record(ctx)) is not None]
-        with formatter.section("Options"):
-            formatter.write_dl(rows)
-        self.format_commands(ctx, formatter)
-
-
-@click.group(cls=_ListByDefault)
+@click.group(cls=WithDefault, default="list")
 def command() -> None:
     """Look at the relay queue, and steer it. Without a subcommand: list it."""
 

@@ -4,12 +4,12 @@ import ipaddress
 import re
 from typing import Final
 
+from mailsandbox import clock
 from mailsandbox.config.source import Source
 from mailsandbox.database.opening import is_url
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _SIZES_BINARY: Final = {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_PERIODS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def one_of(source: Source, path: tuple[str, ...], value: str | None, choices: tuple[str, ...]) -> str:
@@ -48,7 +48,7 @@ def size(source: Source, path: tuple[str, ...], value: str | int | None) -> int 
 
 
 def period(source: Source, path: tuple[str, ...], value: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", value.strip().lower())
-    if not match:
-        raise source.error(path, f'{value!r} is not a time: write "30s", "1m", "4h" or "5d"')
-    return float(match[1]) * _PERIODS[match[2]]
+    try:
+        return clock.period(value)
+    except ValueError as error:
+        raise source.error(path, str(error)) from None

@@ -1,8 +1,6 @@
 """The commands against a real daemon, as a user has them in a terminal."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,46 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from daemons import environment, started, stopped
 
 from mailsandbox.cli.watch import MODELS
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xff"
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILSANDBOX_")}
-    return kept | {"COLUMNS": "80"} | more
-
-
-def started(ready_file: Path, *options: str) -> subprocess.Popen[str]:
-    """A daemon that has said that it is ready."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "mailsandbox",
-            "serve",
-            "--ephemeral",
-            "--ready-file",
-            str(ready_file),
-            "--json",
-            *options,
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith('{"pid":'), "the daemon did not start"
-    return process
-
-
-def stopped(process: subprocess.Popen[str]) -> int:
-    process.send_signal(signal.SIGTERM)
-    code = process.wait(10)
-    assert process.stdout is not None
-    process.stdout.close()
-    return code
 
 
 @pytest.fixture(scope="module")

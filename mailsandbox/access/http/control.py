@@ -26,11 +26,18 @@ async def advance_clock(context: HttpContext, request: Request) -> Response:
     wanted = await body(request, shapes.Advance, limit=context.options.max_body)
     if not isinstance(context.clock, ManualClock):
         raise Problem(
-            409, 'the daemon runs on the system\'s time; [clock] mode = "manual" has one to advance', "no-manual-clock"
+            409,
+            "the daemon runs on the system's time, which nobody advances: start it with"
+            ' mode = "manual" under [clock], or with MAILSANDBOX_CLOCK_MODE=manual',
+            "no-manual-clock",
         )
-    if (wanted.seconds is None) == (not wanted.by):
-        raise invalid('give seconds (a number) or by ("90s", "5m", "4h", "2d")', where="/seconds")
-    step = seconds(wanted.by, where="/by") if wanted.seconds is None else wanted.seconds
+    match wanted.seconds, wanted.by:
+        case float() as step, None:
+            pass
+        case None, str() as period:
+            step = seconds(period, where="/by")
+        case _:
+            raise invalid('give seconds (a number) or by ("90s", "5m", "4h", "2d")', where="/seconds")
     if not 0 <= step <= 3.2e9:  # a hundred years
         raise invalid(f"the clock cannot go on by {step} seconds", where="/seconds")
     await context.clock.advance(step)

@@ -277,7 +277,7 @@ class Advance(Struct, kw_only=True, forbid_unknown_fields=True):
     """By how much: `seconds`, or `by`: "90s", "5m", "4h", "2d"."""
 
     seconds: float | None = None
-    by: str = ""
+    by: str | None = None
 
 
 class NewFault(Struct, kw_only=True, forbid_unknown_fields=True):

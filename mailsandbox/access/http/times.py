@@ -1,13 +1,9 @@
 """Times as the interface writes and reads them: RFC 3339 in UTC, and durations like "90s"."""
 
-import re
 from datetime import UTC, datetime
-from typing import Final
 
 from mailsandbox.access.http.problems import invalid
-
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_SECONDS: Final = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+from mailsandbox.clock import period
 
 
 def rfc3339(timestamp: float) -> str:
@@ -29,8 +25,8 @@ def instant(text: str, *, where: str) -> float:
 
 
 def seconds(text: str, *, where: str) -> float:
-    """A duration: a number with a unit (ms, s, m, h, d) or without (seconds). Raises Problem 422."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise invalid(f"{text!r} is no duration: write 90s, 5m, 4h, 2d", where=where)
-    return float(match[1]) * _SECONDS[match[2]]
+    """A period as `clock.period` reads it, or a number of seconds. Raises Problem 422."""
+    try:
+        return period(f"{text}s" if text.strip()[-1:].isdecimal() else text)
+    except ValueError as error:
+        raise invalid(str(error), where=where) from None
