@@ -92,7 +92,7 @@ class MailSystem:
         self.spec = spec
         self.clock: Clock = ManualClock() if spec.manual_clock else SystemClock()
         self.faults = Faults()
-        self.sessions = SessionLog()
+        self.sessions = SessionLog(self.clock)
         self.database = open_database(spec.database or (str(spec.data) if spec.data else ":memory:"))
         self.store = Store(self.database, clock=self.clock, quota=self._quota)
         self.hub = Hub(self.store)

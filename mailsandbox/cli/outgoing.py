@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from mailsandbox.clock import SystemClock
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.relay.connection import Timeouts
@@ -108,7 +109,7 @@ async def hand_over(server: Server, envelope: Envelope, letter: Letter) -> Hande
     for address in (envelope.reverse_path, *envelope.addresses):
         if not sendable(address):
             raise click.BadParameter(f"{address!r} cannot be an address")
-    log = SessionLog()
+    log = SessionLog(SystemClock())
     session = log.open("smtp", "send", peer=f"{server.host}:{server.port}", local="")
     login = Login(server.login, server.password) if server.login else None
     hop = Hop(server.host, server.host, server.port, implicit_tls=server.tls == "implicit", login=login)

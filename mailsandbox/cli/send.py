@@ -92,7 +92,7 @@ def command(
 
     The message comes from --text, --html and --attach, from the file of --eml, or with "-" from standard input.
     The exit code is 0 when every recipient was accepted; the queue id that is printed is good for
-    `mailsandbox journey`.
+    `mailsandbox journey`. The Date is this machine's, as that of any mail client; --header "Date: ..." is another.
     """
     from mailsandbox.cli.outgoing import bare_address, envelope_of, hand_over
 
@@ -192,7 +192,7 @@ def _composed_letter(
                 html=html,
                 attachments=attachments,
                 headers=fields,
-                date=time.time(),
+                date=time.time(),  # RFC 5322 §3.6.1: when the author was done, by the author's clock: not the server's
                 message_id=message_id,
                 body_encoding=encoding,
             )

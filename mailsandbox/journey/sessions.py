@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final
 
+from mailsandbox.clock import Clock
 from mailsandbox.journey.model import TranscriptLine
 from mailsandbox.message.findings import Finding
 
@@ -41,7 +42,10 @@ OUTCOMES: Final = (
 
 
 class SessionRecord:
-    """One connection. Times are wall seconds in `started_at`, and seconds since then in the transcript."""
+    """One connection. It begins and ends at times of the sandbox's clock, in POSIX seconds.
+
+    The transcript's offsets are measured: how long a peer took, which a clock that stands still cannot tell.
+    """
 
     __slots__ = (
         "_head",
@@ -75,7 +79,7 @@ class SessionRecord:
         self.service = service  # service name as in the ready file: "alpha.smtp", "imap"
         self.peer = peer
         self.local = local
-        self.started_at = time.time()
+        self.started_at = log.clock.now()
         self.ended_at: float | None = None
         self.account = ""
         self.tls = ""
@@ -137,7 +141,7 @@ class SessionRecord:
     def close(self, outcome: str = "closed") -> None:
         """The connection ended: one of OUTCOMES. The first outcome given stands."""
         if self.ended_at is None:
-            self.ended_at = time.time()
+            self.ended_at = self._log.clock.now()
             self.outcome = outcome
             self._log.ended(self)
 
@@ -145,7 +149,8 @@ class SessionRecord:
 class SessionLog:
     """The open sessions and the latest closed ones."""
 
-    def __init__(self, *, keep: int = MAX_CLOSED) -> None:
+    def __init__(self, clock: Clock, *, keep: int = MAX_CLOSED) -> None:
+        self.clock = clock
         self._keep = keep
         self._open: dict[str, SessionRecord] = {}
         self._closed: OrderedDict[str, SessionRecord] = OrderedDict()

@@ -72,8 +72,9 @@ def compose(
     """The message. Addresses are "local@domain" or "Name <local@domain>"; `date` is in POSIX seconds.
 
     `message_id` has its angle brackets; without one the field is left to the submission server (RFC 6409 §8.3). An
-    attachment with a `content_id` goes beside the HTML (RFC 2387). Raises ValueError for what cannot be an address, a
-    media type or a field's name.
+    attachment with a `content_id` goes beside the HTML (RFC 2387). A field of `headers` stands in place of the one that
+    would be made (RFC 5322 §3.6: Date, From, Subject and others at most once). Raises ValueError for what cannot be an
+    address, a media type or a field's name.
     """
     fields = [
         _field("From", _addresses([sender])),
@@ -84,6 +85,8 @@ def compose(
         _field("Date", format_date(date)),
         _field("Message-ID", _one_line(message_id)) if message_id else "",
     ]
+    given = {name.lower() for name in headers or {}}
+    fields = [each for each in fields if each.partition(":")[0].lower() not in given]
     for name, value in (headers or {}).items():
         if not _FIELD_NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be the name of a header field (RFC 5322 §2.2)")

@@ -68,7 +68,7 @@ class Store:
     ) -> None:
         self.database = database
         self.listeners: list[Listener] = []
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._render = render
         self.contents_of = Contents(render)
         self.mailboxes_of = Mailboxes(self.contents_of, initial)
@@ -237,7 +237,7 @@ class Store:
 
         States and listeners hear of it by themselves once the work is committed.
         """
-        unit = Unit(tx, self._clock.now() if now is None else now, self._close_gap, delivering=True)
+        unit = Unit(tx, self.clock.now() if now is None else now, self._close_gap, delivering=True)
         content = self.contents_of.put(unit, octets, copies=len(deliveries), sha256=sha256)
         landed: list[Landed | None] = [None] * len(deliveries)
         # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
@@ -424,7 +424,7 @@ class Store:
         """A unit of work, durable when it returns; states and listeners have heard of it then."""
 
         def run(tx: Tx) -> T:
-            unit = Unit(tx, self._clock.now(), self._close_gap)
+            unit = Unit(tx, self.clock.now(), self._close_gap)
             result = work(unit)
             self._watch(unit)
             return result

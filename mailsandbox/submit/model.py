@@ -167,7 +167,7 @@ class SubmitContext:
     check_sender: Callable[[str], Reply | None] = lambda address: None  # never asked about the null path
     expand: Callable[[str], Sequence[str] | None] = lambda address: None
     credentials: Credentials = field(default_factory=Credentials)
-    sessions: SessionLog = field(default_factory=SessionLog)
+    sessions: SessionLog = field(default_factory=lambda: SessionLog(SystemClock()))
     faults: Faults = field(default_factory=Faults)
     clock: Clock = field(default_factory=SystemClock)
     tls: ssl.SSLContext | None = None

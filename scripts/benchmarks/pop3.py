@@ -103,7 +103,7 @@ async def serve(directory: str, source: Path) -> None:
         await store.append(USER, "INBOX", [AppendItem(path.read_bytes()) for path in paths[start : start + 500]])
     await store.flush_texts()  # the index of searches is written behind the deliveries
     credentials = Credentials(True, {USER: AccountSpec(PASSWORD)})
-    context = AccessContext(store, Hub(store), credentials, clock, SessionLog(), ledger, Faults())
+    context = AccessContext(store, Hub(store), credentials, clock, SessionLog(clock), ledger, Faults())
     listener = await listen(Pop3Factory(context, "pop3"), "127.0.0.1", 0)
     print(listener.port, flush=True)
     await asyncio.Event().wait()

@@ -61,7 +61,7 @@ async def measure(target: str, size: str, port: int) -> Figure:
         policy=RelayPolicy(),
         faults=Faults(),
         clock=clock,
-        sessions=SessionLog(),
+        sessions=SessionLog(clock),
     )
     queue = Queue(
         database,

@@ -9,8 +9,10 @@ import pytest
 from daemons import started, stopped
 
 from mailsandbox.clock import ManualClock
+from mailsandbox.message.trace import format_date
 
 VIEW = {"mode": "manual", "now": "2026-09-21T14:13:20.000000Z", "timestamp": 1_790_000_000.0}
+WRITTEN = "Thu, 1 Jan 2026 00:00:00 +0000"
 CONFIG = """
 [relay]
 retry = { first = "1m", jitter = 0.0, limit = "4h", lifetime = "5d", warn = "4h" }
@@ -66,6 +68,20 @@ def test_five_days_of_retries_are_over_when_advance_ends(on_manual_time, run):
     assert run("queue", "--json").json["items"] == []
     subjects = [row["subject"] for row in run("list", "ann@alpha.test", "--json").json["messages"]]
     assert len(subjects) == 2  # the delay, and the end
+
+
+def test_sessions_of_every_protocol_and_what_the_sandbox_writes_have_the_manual_clocks_time(on_manual_time, run):
+    now = run("clock", "--json").json
+    assert run("send", "--to", "tim@beta.test", "--subject", "when", "--header", f"Date: {WRITTEN}").code == 0
+    [came] = run("wait", "tim@beta.test", "--timeout", "10", "--json").json["messages"]
+    assert came["received_at"] == now["now"]
+    raw = run("raw", came["id"]).out
+    assert raw.count(f"Date: {WRITTEN}\r\n") == raw.count("\nDate: ") == 1
+    assert raw.count(format_date(now["timestamp"])) == raw.count("Received: ") == 2
+    run("watch", "tim@beta.test", "--via", "pop3", "--timeout", "0.1")
+    run("watch", "tim@beta.test", "--via", "idle", "--timeout", "0.1")
+    newest = {row["protocol"]: row["started_at"] for row in reversed(run("sessions", "--json").json["sessions"])}
+    assert newest == dict.fromkeys(("smtp", "relay", "pop3", "imap"), now["now"])
 
 
 @pytest.mark.parametrize("period", ["soon", "5x", "", "5 days", "100000w"])

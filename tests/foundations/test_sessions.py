@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import mailsandbox
+from mailsandbox.clock import ManualClock
 from mailsandbox.journey.sessions import HEAD_LINES, MAX_LINE, OUTCOMES, TAIL_LINES, SessionLog
 
 
@@ -11,8 +12,19 @@ def opened(log, **fields):
     return log.open("smtp", "alpha.smtp", peer="127.0.0.1:1", local="127.0.0.1:1025", **fields)
 
 
+async def test_a_session_begins_and_ends_at_the_sandboxs_time():
+    clock = ManualClock()
+    record = opened(SessionLog(clock))
+    await clock.advance(3600)
+    record.client("QUIT")
+    record.close()
+    assert (record.started_at, record.ended_at) == (clock.now() - 3600, clock.now())
+    [line] = record.transcript
+    assert line.at < 3600  # what the peer really took
+
+
 def test_a_transcript_has_both_sides_in_order():
-    record = opened(SessionLog())
+    record = opened(SessionLog(ManualClock()))
     record.server("220 hello")
     record.client("QUIT")
     record.note("connection lost")
@@ -24,7 +36,7 @@ def test_a_transcript_has_both_sides_in_order():
 
 
 def test_the_part_since_a_mark_is_one_transaction():
-    record = opened(SessionLog())
+    record = opened(SessionLog(ManualClock()))
     record.client("EHLO x")
     mark = record.mark
     record.client("MAIL FROM:<>")
@@ -32,7 +44,7 @@ def test_the_part_since_a_mark_is_one_transaction():
 
 
 def test_a_long_session_keeps_its_beginning_and_its_end_and_says_what_is_missing():
-    record = opened(SessionLog())
+    record = opened(SessionLog(ManualClock()))
     total = HEAD_LINES + TAIL_LINES + 50
     for number in range(total):
         record.client(f"line {number}")
@@ -45,13 +57,13 @@ def test_a_long_session_keeps_its_beginning_and_its_end_and_says_what_is_missing
 
 
 def test_a_long_line_is_cut_and_says_so():
-    record = opened(SessionLog())
+    record = opened(SessionLog(ManualClock()))
     record.client("x" * (MAX_LINE + 1))
     assert record.transcript[0].text.endswith(f"[cut: {MAX_LINE + 1} characters]")
 
 
 def test_the_log_keeps_the_newest_closed_sessions_and_every_open_one():
-    log = SessionLog(keep=2)
+    log = SessionLog(ManualClock(), keep=2)
     still_open = opened(log)
     closed = [opened(log) for _ in range(3)]
     for record in closed:
@@ -62,7 +74,7 @@ def test_the_log_keeps_the_newest_closed_sessions_and_every_open_one():
 
 
 def test_sessions_come_by_their_beginning_newest_first_whenever_they_ended():
-    log = SessionLog()
+    log = SessionLog(ManualClock())
     first, second, third = (opened(log) for _ in range(3))
     for record in (second, third, first):
         record.close()
@@ -79,7 +91,7 @@ def test_every_outcome_that_a_server_gives_is_a_known_one():
 
 
 def test_the_first_outcome_stands():
-    record = opened(SessionLog())
+    record = opened(SessionLog(ManualClock()))
     record.close("aborted")
     record.close("closed")
     assert record.outcome == "aborted"

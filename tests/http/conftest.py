@@ -97,7 +97,7 @@ async def house(options: HttpOptions, credentials: Credentials) -> AsyncIterator
         hub=hub,
         credentials=credentials,
         clock=clock,
-        sessions=SessionLog(),
+        sessions=SessionLog(clock),
         ledger=ledger,
         faults=Faults(),
         submit=site,

@@ -80,7 +80,7 @@ async def serving(
     ledger = JourneyLedger(database, clock)
     await ledger.start()
     context = AccessContext(
-        store, Hub(store), credentials, clock, SessionLog(), ledger, Faults(), tls, hostname="imap.beta.test"
+        store, Hub(store), credentials, clock, SessionLog(clock), ledger, Faults(), tls, hostname="imap.beta.test"
     )
     factory = ImapFactory(context, "imap", options)
     listener = await listen(factory, "127.0.0.1", 0, tls=tls if implicit else None)

@@ -123,7 +123,7 @@ async def _serving(identity, accounts, clock, *, tls, any_account, options) -> A
         hub=Hub(store),
         credentials=Credentials(any_account, accounts),
         clock=clock,
-        sessions=SessionLog(),
+        sessions=SessionLog(clock),
         ledger=ledger,
         faults=Faults(),
         tls=identity.context,

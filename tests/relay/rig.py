@@ -53,7 +53,7 @@ class Rig:
     database: object = None
     clock: ManualClock = field(default_factory=ManualClock)
     faults: Faults = field(default_factory=Faults)
-    sessions: SessionLog = field(default_factory=SessionLog)
+    sessions: SessionLog = field(init=False)
     allow: Allow = field(default_factory=Allow)
     home: list[Home] = field(default_factory=list)
     journey: dict[str, list[JourneyEvent]] = field(default_factory=dict)
@@ -62,6 +62,7 @@ class Rig:
         self.database = self.database or open_database(":memory:")
         await self.database.start()
         self._ids = itertools.count(1)
+        self.sessions = SessionLog(self.clock)
         self.courier = RelayCourier(
             site="alpha",
             helo="mx.alpha.test",

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mailsandbox.clock import ManualClock
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.relay.connection import Timeouts
 from mailsandbox.relay.opening import open_connection
@@ -14,7 +15,7 @@ from mailsandbox.relay.tls import TlsPolicy
 
 async def connect(hop_server):
     hop = Hop("hop.test", "127.0.0.1", hop_server.port)
-    session = SessionLog().open("relay", "alpha.relay", peer=hop.place, local="here")
+    session = SessionLog(ManualClock()).open("relay", "alpha.relay", peer=hop.place, local="here")
     return await open_connection(
         hop, helo="mx.alpha.test", tls=TlsPolicy("off"), timeouts=Timeouts(connect=5, greeting=5), session=session
     )

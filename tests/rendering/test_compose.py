@@ -21,6 +21,15 @@ def test_the_simplest_message_is_plain_ascii_text():
     )
 
 
+@pytest.mark.rfc(5322, "3.6")
+def test_a_field_that_was_given_stands_in_place_of_the_one_that_would_be_made():
+    octets = compose(**PIECES, text="x", headers={"date": "Mon, 21 Sep 2026 14:13:20 +0000", "X-Other": "1"})
+    fields = octets.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert [each for each in fields if each.lower().startswith(b"date:")] == [b"date: Mon, 21 Sep 2026 14:13:20 +0000"]
+    assert b"From: a@alpha.test" in fields
+    assert b"X-Other: 1" in fields
+
+
 def test_the_same_pieces_make_the_same_octets():
     made = [compose(**PIECES, text="a", html="b", attachments=[Attached("x", "", b"y")]) for _ in range(2)]
     assert made[0] == made[1]

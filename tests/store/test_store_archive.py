@@ -1,6 +1,7 @@
 """Everything into one zip, and back."""
 
 import json
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -88,6 +89,17 @@ async def test_an_archive_brings_everything_back(
     assert [type(event) for event in await book.events("Q/1")] == [Notified, Delivered]
     assert (await there.message(message_id)).recipient == BOB
     assert await there.search_text(state, "delivered-to", scope="header") == {1}
+
+
+async def test_what_an_archive_tells_of_itself_bears_the_time_of_the_sandboxs_clock(
+    store: Store, ledger: JourneyLedger, clock: ManualClock, tmp_path: Path
+) -> None:
+    await _filled(store, ledger, clock)
+    await export_zip(store, ledger, tmp_path / "all.zip")
+    now = time.gmtime(clock.now())[:5]
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.getinfo("manifest.json").date_time[:5] == now
+        assert {each.date_time[:5] for each in archive.infolist() if each.filename.startswith("journeys/")} == {now}
 
 
 async def test_into_a_mailbox_in_use_messages_are_appended(

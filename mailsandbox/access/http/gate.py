@@ -94,7 +94,8 @@ class Gate:
         async def outgoing(message: Message) -> None:
             kind = message["type"]
             if kind in ("http.response.start", "websocket.http.response.start"):
-                # RFC 9110 §6.6.1: an origin server with a clock dates its answers.
+                # RFC 9110 §6.6.1: an origin server with a clock dates its answers. The machine's time, not the
+                # sandbox's: caches reckon an answer's age with it by their own clocks (RFC 9111 §4.2.3).
                 extra = [(b"date", formatdate(time.time(), usegmt=True).encode("latin-1"))]
                 if origin and message["status"] not in (403, 421):
                     extra += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]

@@ -77,6 +77,7 @@ class Pop3Factory:
         """RFC 1939 §7: a timestamp that no other greeting has; "" where no account has a password to hash it with."""
         if not self.context.credentials.has_secrets:
             return ""
+        # The machine's time: the sandbox's clock may stand still, and this is only to differ.
         return f"<{secrets.token_hex(8)}.{time.time_ns()}@{self.context.hostname}>"
 
 

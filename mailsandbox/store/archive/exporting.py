@@ -175,7 +175,7 @@ class Export:
 
     def _write(self, name: str, octets: bytes, at: float | None = None) -> None:
         # The format's times are local, of no named zone, and begin in 1980; everything here is UTC.
-        moment = time.gmtime(min(max(time.time() if at is None else at, 315_532_800), 4_354_819_199))
+        moment = time.gmtime(min(max(self._store.clock.now() if at is None else at, 315_532_800), 4_354_819_199))
         info = zipfile.ZipInfo(name, moment[:6])
         info.compress_type = zipfile.ZIP_DEFLATED
         info.external_attr = 0o600 << 16
