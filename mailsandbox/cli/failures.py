@@ -1,5 +1,6 @@
 """What a failed command says, and its exit code: a sentence for people, one line of JSON for programs (`--json`).
 
+    mailsandbox: there is no account bo@beta.test; there is bob@beta.test
     {"error": {"code": "no-such-account", "message": "there is no account bo@beta.test ...", "near": ["bob@beta.test"]}}
 
 `code` does not change from version to version; `message` is for people. An answer of the daemon is there whole, as
@@ -44,11 +45,18 @@ def tell(error: BaseException, *, as_json: bool) -> int:
         import json
 
         click.echo(json.dumps({"error": {"code": code, "message": message, **facts}}, ensure_ascii=False), err=True)
-    elif isinstance(error, click.ClickException):
-        error.show()
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError) or exit_code == INTERRUPTED:
+        click.echo(message, err=True)
     else:
-        click.echo(message if exit_code == INTERRUPTED else f"mailsandbox: {message}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+        say(message)
     return exit_code
+
+
+def say(message: str) -> None:
+    """On standard error, after the program's name: whoever reads a script's output knows who spoke."""
+    click.echo(f"mailsandbox: {message}", err=True)
 
 
 def _told(error: BaseException) -> tuple[str, str, int, dict[str, Any]]:  # Any: JSON

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from mailsandbox.cli import failures
 from mailsandbox.cli.daemon import Refused, daemon
 from mailsandbox.cli.options import WithDefault, daemon_options, json_option
 from mailsandbox.cli.printing import clean, clock_time, many, note, octets, say, say_json
@@ -82,7 +83,7 @@ def _item_command(name: str, summary: str, done: str) -> click.Command:
                 except Refused as error:
                     # One that is gone keeps nobody from the others; the last failure gives the exit code.
                     if refused is not None:
-                        note(f"Error: {refused.format_message()}")
+                        failures.say(refused.format_message())
                     refused = error
                     continue
                 answers.append({"id": queue_id, "item": item})

@@ -50,7 +50,7 @@ def test_an_unknown_message_is_exit_code_one_with_the_daemons_words(run, scripte
     for command in ("show", "raw"):
         ran = run(command, "9-9")
         assert ran.code == 1
-    assert run("show", "9-9").err == "Error: there is no message '9-9'\n"
+    assert run("show", "9-9").err == "mailsandbox: there is no message '9-9'\n"
 
 
 def test_an_id_cannot_lead_to_another_route(run, scripted):

@@ -47,8 +47,11 @@ def test_every_command_exists_and_explains_itself(run, name):
 def test_wrong_use_is_exit_code_two_with_a_sentence(run, arguments):
     ran = run(*arguments)
     assert ran.code == 2
-    assert "Error: " in ran.err
-    assert "Traceback" not in ran.err
+    usage, hint, empty, said = ran.err.removesuffix("\n").rsplit("\n", 3)
+    assert usage.startswith("Usage: mailsandbox ")
+    assert hint.startswith("Try 'mailsandbox ")
+    assert (hint.endswith(" --help' for help."), empty) == (True, "")
+    assert said.startswith("mailsandbox: ")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +72,51 @@ def test_without_a_daemon_a_client_says_how_to_start_one(run, arguments):
     assert "no daemon answers at http://127.0.0.1:9 (Connection refused); start one with `mailsandbox serve`" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["show", "9-9"], 1, "there is no message '9-9'"),  # a refusal of the daemon
+        (["queue", "retry", "Q1", "Q2"], 1, "there is no /v1/queue/Q2/retry"),
+        (["clock", "advance", "soon"], 2, "no such period"),
+        (["raw", "9-9", "--part", "7"], 1, "there is no /v1/messages/9-9/parts/7"),
+        (
+            ["list", "no@beta.test"],
+            1,
+            "there is no account no@beta.test: it comes into being with its first message or login",
+        ),
+        (["list", "--url", "http://127.0.0.1:9"], 1, "no daemon answers at http://127.0.0.1:9 (Connection refused)"),
+        (["send", "--to", "a@b.test", "--eml", "/nowhere.eml"], 1, "/nowhere.eml: cannot be read"),
+        (["import", "/etc/hostname"], 1, "/etc/hostname"),
+        (["check", "/nowhere.eml"], 2, "Invalid value for"),
+        (["config", "/nowhere.toml"], 2, "/nowhere.toml"),  # errors of ours, which click does not know
+        (["serve", "--config", "/nowhere.toml"], 2, "/nowhere.toml"),
+        (["serve", "--data", "/proc/mailsandbox", "--ephemeral"], 1, "data directory /proc/mailsandbox"),
+        (["reindex", "--data", "/nowhere"], 1, "/nowhere"),
+        (["list", "--nonsense"], 2, "No such option '--nonsense'"),  # click's own
+        (["wait"], 2, "Missing argument"),
+        (["lsit"], 2, "there is no command 'lsit'"),
+    ],
+)
+def test_every_failure_is_told_in_one_style(run, scripted, tmp_path, arguments, code, said):
+    scripted.answers["GET", "/v1/messages/9-9"] = 404, {"detail": "there is no message '9-9'"}
+    problem = {"type": "tag:mailsandbox,2026:wrong-value", "title": "Wrong value", "detail": "no such period"}
+    scripted.answers["POST", "/v1/clock/advance"] = 422, problem
+    scripted.answers["GET", "/v1/accounts"] = 200, {"accounts": []}
+    scripted.answers["GET", "/v1/messages"] = 200, {"messages": [], "next": None}
+    if arguments[:1] == ["serve"]:
+        arguments = [*arguments, "--ready-file", tmp_path / "r.json"]
+    ran = run(*arguments)
+    gc.enable()  # which a daemon that was about to start had turned off
+    lines = ran.err.splitlines()
+    told = [line for line in lines if line.startswith("mailsandbox: ")]
+    assert ran.code == code
+    assert told[-1] == lines[-1]
+    assert said in told[-1]
+    assert not [line for line in lines if "Error: " in line or line.startswith("Traceback")]
+
+
 def test_a_command_that_is_none_is_told_what_was_meant(run):
-    assert run("lsit").err.endswith("Error: there is no command 'lsit'; did you mean list?\n")
+    assert run("lsit").err.endswith("mailsandbox: there is no command 'lsit'; did you mean list?\n")
     assert json.loads(run("lsit", "--json").err)["error"]["code"] == "wrong-use"
 
 
@@ -89,7 +135,7 @@ def test_an_error_under_json_is_one_json_object_with_a_code(run, arguments, code
 
 
 def test_json_after_two_dashes_is_no_option(run):
-    assert "Error: " in run("list", "--nonsense", "--", "--json").err
+    assert "mailsandbox: " in run("list", "--nonsense", "--", "--json").err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["standards"], ["config", "--json"]])

@@ -245,7 +245,7 @@ def test_an_account_that_is_none_is_said_to_be_none_and_those_like_it_are_named(
     assert ran.code == 1
     assert "there is no account speled@beta.test; there is spelled@beta.test" in ran.err
     ran = run("list", "spelled@beta.test", "--mailbox", "inbx")
-    assert ran.err == "Error: there is no mailbox inbx of spelled@beta.test; there is INBOX\n"
+    assert ran.err == "mailsandbox: there is no mailbox inbx of spelled@beta.test; there is INBOX\n"
     told = run("export", "unwritten", "--account", "speled@beta.test", "--json")
     assert told.code == 1
     assert json.loads(told.err)["error"]["code"] == "no-such-account"
@@ -257,11 +257,11 @@ def test_a_mailbox_that_cannot_be_exported_is_named_with_its_account_and_those_t
     run("send", "--to", "boxed@beta.test", "--text", "x")
     run("wait", "boxed@beta.test")
     ran = run("export", tmp_path / "none", "--account", "boxed@beta.test", "--mailbox", "Nope")
-    assert (ran.code, ran.err) == (1, "Error: there is no mailbox Nope of boxed@beta.test; it has INBOX\n")
+    assert (ran.code, ran.err) == (1, "mailsandbox: there is no mailbox Nope of boxed@beta.test; it has INBOX\n")
     for kind in ("none.zip", "none.mbox"):
         ran = run("export", tmp_path / kind, "--mailbox", "inbx")
         assert ran.code == 1
-        assert "Error: there is no mailbox inbx of any account; there is INBOX\n" in ran.err
+        assert "mailsandbox: there is no mailbox inbx of any account; there is INBOX\n" in ran.err
         assert not (tmp_path / kind).exists()
 
 
