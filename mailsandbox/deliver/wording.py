@@ -56,6 +56,8 @@ def _about(report: RecipientReport) -> str:
     lines = [f"<{_printable(report.recipient.address)}>", _fill(_printable(said), indent="    ")]
     if report.action is Action.FAILED and report.status == "5.4.7":
         lines.append(_fill("The time for delivering it is over; this was the last answer.", indent="    "))
+    if report.action is Action.DELAYED and report.reply.positive:
+        lines.append(_fill("It has been handed on by now, but not in the time that you gave.", indent="    "))
     if report.retry_until is not None:
         lines.append(f"    tried until {format_date(report.retry_until)}")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ class RecipientStatus(StrEnum):
 class Done(msgspec.Struct, frozen=True):
     """The next hop took it. `relayed`: that hop cannot notify, so we do (RFC 3461 §5.2.2).
 
-    `traced`: the sender is told of the relay, as the message's deadline does not go on or is traced (RFC 2852 §4.1).
+    `traced`: the sender is told of the relay, as the message's deadline does not go on or is traced (RFC 2852 §4.1.4).
     """
 
     reply: Reply

@@ -41,10 +41,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """For one message: from when the sender is told of the delay (None: never), and when we give up."""
+    """For one message: from when the sender is told of the delay (None: never), and when we give up.
+
+    `promised`: the sender has named that time himself, by a deadline of by-mode N.
+    """
 
     warn_at: float | None
     expires_at: float
+    promised: bool = False
 
 
 def backoff(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
@@ -62,19 +66,20 @@ def backoff(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
 def deadlines(policy: RetryPolicy, envelope: Envelope, received_at: float) -> Deadlines:
     """The deadlines of a message accepted at `received_at`.
 
-    RFC 2852 §4: in by-mode R the message is returned when the time is over; in mode N the delay is told then, not at
-    the time of our own. A time that was over when the message came was told by who had it before.
+    RFC 2852 §4.1.3: in by-mode R the message is returned when the time is over; in mode N the delay is told then, not
+    at the time of our own. A time that was over when the message came was told by who had it before.
     """
     warn_at = received_at + policy.warn if policy.warn else None
     expires_at = received_at + policy.lifetime
     by = parse_deliver_by(envelope.deliver_by)
     if by is not None and by.returns:
         expires_at = min(expires_at, received_at + by.seconds)
-    elif by is not None and by.seconds > 0:
+    promised = by is not None and not by.returns and by.seconds > 0
+    if by is not None and promised:
         warn_at = received_at + by.seconds
     if not envelope.reverse_path:
         warn_at = None  # RFC 3464 §2: no notification about a notification
-    return Deadlines(warn_at, expires_at)
+    return Deadlines(warn_at, expires_at, promised)
 
 
 def wants_delay(recipient: Recipient) -> bool:

@@ -27,6 +27,7 @@ from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.smtp.replies import Reply, reply
 
 EXPIRED: Final = "5.4.7"  # delivery time expired, RFC 3463 §3.5; what failed last stays in the diagnostic
+LATE: Final = "4.4.7"  # the same while we go on
 _NO_WORD: Final = reply(451, "4.3.0", "the courier reported nothing about this recipient")
 
 
@@ -47,6 +48,9 @@ def settle(
     result = Settlement()
     for row in item.recipients:
         outcome = outcomes.get(row.address, Later(_NO_WORD))
+        if isinstance(outcome, Done) and limits.promised:
+            # RFC 2852 §4.1.3: not relayed before the time is told as a delay, though it has been relayed since.
+            _tell_delay(result, structs.replace(row, reply=outcome.reply, remote=outcome.remote), limits, now)
         if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify and not outcome.traced:
             _finish(result, row, "deliver")  # the usual case
             continue
@@ -119,18 +123,28 @@ def _finish(result: Settlement, row: QueuedRecipient, event: str) -> None:
 
 def _wait(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: float) -> None:
     """Let `row` wait until its next attempt; tell its delay if that is due."""
-    if limits.warn_at is not None and now >= limits.warn_at and not row.warned:
+    if _tell_delay(result, row, limits, now):
         row = structs.replace(row, warned=True)
-        if wants_delay(row.recipient):
-            report = _report(row, Action.DELAYED, status_of(row.reply, "4.0.0"), now)
-            result.reports.append(structs.replace(report, retry_until=limits.expires_at))
     result.deferred.append(Deferral(row, due(row, limits)))
+
+
+def _tell_delay(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: float) -> bool:
+    """Tell the delay of `row` if its time has come and the sender wants to know; whether its time has come."""
+    if limits.warn_at is None or now < limits.warn_at or row.warned:
+        return False
+    if wants_delay(row.recipient):
+        # RFC 2852 §4.1.3: 4.4.7, delivery time expired, where the sender named the time.
+        status = LATE if limits.promised else status_of(row.reply, "4.0.0")
+        report = _report(row, Action.DELAYED, status, now)
+        retry_until = None if row.reply.positive else limits.expires_at
+        result.reports.append(structs.replace(report, retry_until=retry_until))
+    return True
 
 
 def _tell_success(result: Settlement, row: QueuedRecipient, done: Done, now: float) -> None:
     # RFC 3461 §4.1: success is told only where NOTIFY names it. §5.2.2: a hop that cannot notify makes it "relayed";
     # a hop that can has been given NOTIFY and tells it itself.
-    # RFC 2852 §4.1: a deadline that ends here, or is traced, is told unless nothing at all is to be told.
+    # RFC 2852 §4.1.4: a deadline that ends here, or is traced, is told unless nothing at all is to be told.
     success = "SUCCESS" in row.recipient.notify and (done.local or done.relayed)
     if success or (done.traced and "NEVER" not in row.recipient.notify):
         action = Action.DELIVERED if done.local else Action.RELAYED

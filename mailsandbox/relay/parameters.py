@@ -7,7 +7,7 @@ characters, whatever the envelope was made of.
 from typing import Final
 
 from mailsandbox.message.envelope import Envelope, Recipient
-from mailsandbox.smtp.deliver_by import parse_deliver_by
+from mailsandbox.smtp.deliver_by import least_time, parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.smtp.xtext import decode_xtext, encode_utf8_address
@@ -40,13 +40,19 @@ def mail_parameters(
     return parameters
 
 
-def recipient_parameters(recipient: Recipient, *, offers: Offers, smtputf8: bool) -> dict[str, str]:
-    """The parameters of RCPT."""
+def recipient_parameters(
+    recipient: Recipient, *, offers: Offers, smtputf8: bool, tell_delay: bool = False
+) -> dict[str, str]:
+    """The parameters of RCPT. `tell_delay`: the server is asked for it, as it keeps no deadline."""
     parameters: dict[str, str] = {}
     if "DSN" in offers:
         # RFC 3461 §5.2.1: NOTIFY and ORCPT go on unchanged; ORCPT of type utf-8 in ASCII where need be (RFC 6533 §3).
-        if recipient.notify:
-            parameters["NOTIFY"] = ",".join(word for word in _NOTIFY_ORDER if word in recipient.notify)
+        notify = recipient.notify
+        if tell_delay and "NEVER" not in notify:
+            # RFC 2852 §4.1.4.2, in spite of RFC 3461 §5.2.1 (c).
+            notify = (notify or frozenset({"FAILURE"})) | {"DELAY"}
+        if notify:
+            parameters["NOTIFY"] = ",".join(word for word in _NOTIFY_ORDER if word in notify)
         if recipient.orcpt:
             parameters["ORCPT"] = recipient.orcpt if smtputf8 else _ascii_orcpt(recipient.orcpt)
     return parameters
@@ -80,23 +86,31 @@ def deadline_refused(envelope: Envelope, *, offers: Offers, seconds_used: float,
         return None
     left = by.after(seconds_used).seconds
     if left <= 0:
-        return reply(554, "5.4.7", "The time for delivering it is over (RFC 2852 §4)")
+        return reply(554, "5.4.7", "The time for delivering it is over (RFC 2852 §4.1.3)")
     if lmtp:
         return None  # delivered at once, or still ours
     if "DELIVERBY" not in offers:
-        # RFC 2852 §4.1: nobody behind such a server would return it in time. RFC 3463 §3.4: X.3.3 not capable.
-        return reply(554, "5.3.3", "DELIVERBY is not offered, which BY=...;R needs (RFC 2852 §4.1)")
-    minimum = offers.parameters("DELIVERBY")
-    if minimum and minimum[0].isdecimal() and left < int(minimum[0]):
-        # RFC 2852 §4: such a BY is refused there.
-        return reply(554, "5.4.7", f"{left} seconds are left, {minimum[0]} are asked for (RFC 2852 §4)")
+        # RFC 2852 §4.1.4.1: nobody behind such a server would return it in time. RFC 3463 §3.4: X.3.3 not capable.
+        return reply(554, "5.3.3", "DELIVERBY is not offered, which BY=...;R needs (RFC 2852 §4.1.4.1)")
+    if left < (minimum := least_time(offers)):
+        # RFC 2852 §4.1.4.1: such a BY is refused there.
+        return reply(554, "5.4.7", f"{left} seconds are left, {minimum} are asked for (RFC 2852 §4.1.4.1)")
     return None
 
 
-def deadline_traced(envelope: Envelope, *, offers: Offers) -> bool:
-    """Whether the sender is told of the relay: by-trace asks for it, or by-mode N goes to where no deadline is kept."""
+def deadline_ends(envelope: Envelope, *, offers: Offers, seconds_used: float, lmtp: bool = False) -> bool:
+    """Whether a deadline that is still ahead goes no further: the server does not know it (by-mode N only).
+
+    RFC 2852 §4.1.4.2: the sender is told of the relay, and the server is asked to tell delays, if it can.
+    """
     by = parse_deliver_by(envelope.deliver_by)
-    return by is not None and (by.trace or "DELIVERBY" not in offers)
+    return by is not None and not lmtp and "DELIVERBY" not in offers and by.after(seconds_used).seconds > 0
+
+
+def deadline_traced(envelope: Envelope) -> bool:
+    """Whether by-trace asks for every relay to be told (RFC 2852 §4.1.4)."""
+    by = parse_deliver_by(envelope.deliver_by)
+    return by is not None and by.trace
 
 
 def _ascii_orcpt(orcpt: str) -> str:

@@ -20,6 +20,7 @@ from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.relay.connection import Connection, Timeouts
 from mailsandbox.relay.opening import HopFailure, open_connection
 from mailsandbox.relay.parameters import (
+    deadline_ends,
     deadline_refused,
     deadline_traced,
     mail_line,
@@ -218,17 +219,19 @@ class Visit:
         """One transaction: who was too many for it. None where a kept connection turned out to be of no use."""
         kit, message, offers = self.kit, self.message, connection.offers
         envelope = message.envelope
+        used = kit.clock.now() - message.received_at
+        ends = deadline_ends(envelope, offers=offers, seconds_used=used, lmtp=self.hop.lmtp)
         mail = mail_parameters(
             envelope,
             offers=offers,
             octets=len(verdict.octets),
             body=verdict.body,
             smtputf8=verdict.smtputf8,
-            seconds_used=kit.clock.now() - message.received_at,
+            seconds_used=used,
         )
         paths = {
             verdict.addresses.get(one.address, one.address): recipient_parameters(
-                one, offers=offers, smtputf8=verdict.smtputf8
+                one, offers=offers, smtputf8=verdict.smtputf8, tell_delay=ends
             )
             for one in recipients
         }
@@ -255,12 +258,13 @@ class Visit:
             return None
         if transaction.octets_sent:
             self.record.sent(verdict.octets)
-        self._sort_out(transaction, recipients, offers)
+        self._sort_out(transaction, recipients, offers, traced=ends or deadline_traced(envelope))
         return [recipients[index] for index in beyond_limit(transaction)]
 
-    def _sort_out(self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers) -> None:
+    def _sort_out(
+        self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers, *, traced: bool
+    ) -> None:
         """From replies to outcomes."""
-        traced = deadline_traced(self.message.envelope, offers=offers)
         for index, recipient in enumerate(recipients):
             answer = transaction.results[index] or reply(451, "4.5.0", "no reply")
             remote = "" if index in transaction.unanswered else self.hop.host

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mailsandbox.smtp.deliver_by import parse_deliver_by
+from mailsandbox.smtp.deliver_by import least_time, parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.smtp.xtext import is_xtext
@@ -153,9 +153,8 @@ def _check_by(value: str, offered: Offers) -> Reply | None:
     by = parse_deliver_by(value)
     if by is None:
         return reply(501, "5.5.4", "BY is seconds;N or seconds;R with more than 0 seconds, T for trace (RFC 2852 §4)")
-    minimum = offered.parameters("DELIVERBY")
-    if minimum and by.returns and by.seconds < int(minimum[0]):
-        return reply(555, "5.4.7", f"Delivery within {by.seconds} seconds can not be promised (RFC 2852 §4)")
+    if by.returns and by.seconds < least_time(offered):
+        return reply(555, "5.4.7", f"Delivery within {by.seconds} seconds can not be promised (RFC 2852 §3)")
     return None
 
 

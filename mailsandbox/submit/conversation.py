@@ -29,7 +29,7 @@ _LONGER: Final[dict[str, dict[str, int]]] = {
         "DSN": 8 + 107,  # RFC 3461 §4.3, §4.4
         "AUTH": 500,  # RFC 4954 §3
         "REQUIRETLS": 11,  # RFC 8689 §2
-        "DELIVERBY": 17,  # RFC 2852 §3
+        "DELIVERBY": 17,  # RFC 2852 §2
     },
     "RCPT": {"DSN": 507 + 29, "SMTPUTF8": 10},  # RFC 3461 §4.1, §4.2
     "VRFY": {"SMTPUTF8": 10},  # RFC 6531 §3.1

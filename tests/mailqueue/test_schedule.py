@@ -48,7 +48,7 @@ def test_policy_that_cannot_be_meant_is_refused(wrong):
         RetryPolicy(**wrong)
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.3")
 @pytest.mark.parametrize(
     ("deliver_by", "expected"),
     [
@@ -56,8 +56,8 @@ def test_policy_that_cannot_be_meant_is_refused(wrong):
         ("50;R", Deadlines(100.0, 50.0)),
         ("50;RT", Deadlines(100.0, 50.0)),
         ("5000;R", Deadlines(100.0, 1000.0)),
-        ("50;N", Deadlines(50.0, 1000.0)),
-        ("500;N", Deadlines(500.0, 1000.0)),
+        ("50;N", Deadlines(50.0, 1000.0, promised=True)),
+        ("500;N", Deadlines(500.0, 1000.0, promised=True)),
         ("-10;N", Deadlines(100.0, 1000.0)),
         ("x;R", Deadlines(100.0, 1000.0)),
     ],

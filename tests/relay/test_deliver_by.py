@@ -6,10 +6,12 @@ import pytest
 from flufl.bounce import scan_message
 from reports import read_report
 
+from mailsandbox.faults import Delay, Fault
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.message.trace import format_date
 from mailsandbox.relay.parameters import deadline_refused
+from mailsandbox.smtp.deliver_by import least_time
 from mailsandbox.smtp.extensions import Offers
 
 KNOWS = ("PIPELINING", "DSN", "DELIVERBY 30")
@@ -111,6 +113,63 @@ async def test_notify_goes_on_to_a_hop_that_keeps_no_deadline_and_the_sender_is_
     assert told(rig) == [("relayed", "2.0.0")]
 
 
+@pytest.mark.rfc(2852, "4.1.4.2")
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ((), " NOTIFY=FAILURE,DELAY"),
+        (("FAILURE",), " NOTIFY=FAILURE,DELAY"),
+        (("SUCCESS", "DELAY"), " NOTIFY=SUCCESS,DELAY"),
+        (("NEVER",), " NOTIFY=NEVER"),
+    ],
+)
+async def test_notify_asks_a_hop_that_keeps_no_deadline_to_tell_delays(make_rig, make_hop, given, asked):
+    hop = await make_hop(offers=KNOWS_NOT)
+    rig = await make_rig()
+    rig.route("beta.test", hop)
+    await rig.send(Recipient("b@beta.test", frozenset(given)), deliver_by="600;N")
+    assert hop.messages[0].recipients == [f"RCPT TO:<b@beta.test>{asked}"]
+
+
+@pytest.mark.rfc(2852, "4.1.4.2")
+@pytest.mark.parametrize(("by", "actions"), [("-5;N", []), ("0;N", []), ("-5;NT", ["relayed"])])
+async def test_a_time_that_is_over_asks_no_more_of_a_hop_that_keeps_no_deadline(make_rig, make_hop, by, actions):
+    hop = await make_hop(offers=KNOWS_NOT)
+    rig = await make_rig()
+    rig.route("beta.test", hop)
+    await rig.send("b@beta.test", deliver_by=by)
+    assert hop.messages[0].recipients == ["RCPT TO:<b@beta.test>"]
+    assert [action for action, _ in told(rig)] == actions
+
+
+@pytest.mark.rfc(2852, "4.1.3")
+@pytest.mark.parametrize(
+    ("notify", "expected"), [((), [("delayed", "4.4.7")]), (("DELAY",), [("delayed", "4.4.7")]), (("FAILURE",), [])]
+)
+@pytest.mark.parametrize("offers", [KNOWS, KNOWS_NOT])
+async def test_a_relay_that_ends_after_the_time_is_told_as_a_delay(make_rig, make_hop, notify, expected, offers):
+    hop = await make_hop(offers=offers)
+    rig = await make_rig()
+    rig.route("beta.test", hop)
+    rig.faults.add(Fault(Delay(120), protocol="relay", stage="connect"))
+    await rig.enqueue(Recipient("b@beta.test", frozenset(notify)), deliver_by="60;N")
+    await rig.clock.advance(120)
+    assert len(hop.messages) == 1
+    assert told(rig) == expected
+    assert all(b"It has been handed on by now" in home.octets for home in rig.home)
+
+
+@pytest.mark.rfc(2852, "2")
+@pytest.mark.parametrize(
+    ("parameter", "minimum"), [("", 0), ("240", 240), ("240,X-NEW", 240), (",X-NEW", 0), ("1234567890", 0), ("x", 0)]
+)
+def test_the_minimum_is_the_first_of_the_options_that_a_server_lists(parameter, minimum):
+    offers = Offers.parse([f"DELIVERBY {parameter}".strip()])
+    assert least_time(offers) == minimum
+    envelope = Envelope("a@alpha.test", (), deliver_by="239;R")
+    assert (deadline_refused(envelope, offers=offers, seconds_used=0) is None) == (minimum <= 239)
+
+
 async def test_notify_that_a_knowing_hop_takes_is_told_by_that_hop(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS)
     rig = await make_rig()
@@ -138,10 +197,10 @@ async def test_notify_tells_the_delay_when_the_time_is_over_whatever_our_own_tim
     await rig.clock.advance(14_399)
     assert rig.home == []
     await rig.clock.advance(1)
-    assert told(rig) == [("delayed", "4.7.1")]
+    assert told(rig) == [("delayed", "4.4.7")]
     await rig.clock.advance(86_400)
     assert len(hop.messages) == 1
-    assert told(rig) == [("delayed", "4.7.1")]
+    assert told(rig) == [("delayed", "4.4.7")]
 
 
 @pytest.mark.rfc(2852, "4")
