@@ -48,7 +48,7 @@ STANDARDS: Final[tuple[Standard, ...]] = (
         ("relay",),
         "policies come from the simulated zone, not by HTTPS",
     ),
-    Standard("RFC 8689", "SMTP: REQUIRETLS", ("submit", "relay")),
+    Standard("RFC 8689", "SMTP: REQUIRETLS", ("submit", "message", "relay", "deliver")),
     Standard("RFC 9422", "SMTP: LIMITS", ("submit", "smtp", "relay")),
     # Messages
     Standard("RFC 5322", "Internet Message Format", ("message",)),

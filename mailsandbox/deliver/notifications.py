@@ -16,6 +16,7 @@ from mailsandbox.deliver.wording import explanation, subject_of
 from mailsandbox.mailqueue.model import Action, RecipientReport
 from mailsandbox.message.addresses import ascii_address
 from mailsandbox.message.envelope import NULL_PATH, Envelope, Recipient
+from mailsandbox.message.tls_required import FIELD, tls_waived
 from mailsandbox.message.trace import format_date
 from mailsandbox.message.transfer import encode_base64, encode_quoted_printable
 from mailsandbox.smtp.deliver_by import parse_deliver_by
@@ -80,14 +81,15 @@ def compose_notification(
         *_returned_part(reports, original, boundary, to_seven_bit, full_below),
         f"\r\n--{boundary}--\r\n".encode("ascii"),
     ]
-    return _envelope(sender), b"".join(pieces)
+    return _envelope(sender, require_tls=original.envelope.require_tls), b"".join(pieces)
 
 
-def _envelope(sender: str) -> Envelope:
-    # RFC 3461 §6.2: a notification travels with the null reverse-path, without RET or ENVID, with NOTIFY=NEVER.
+def _envelope(sender: str, *, require_tls: bool) -> Envelope:
+    # RFC 3461 §6.1: a notification travels with the null reverse-path, without RET or ENVID, with NOTIFY=NEVER.
+    # RFC 8689 §5: it names what its message was, so it asks for the same protection.
     ascii_form = ascii_address(sender)
     recipient = Recipient(ascii_form or sender, notify=frozenset({"NEVER"}))
-    return Envelope(NULL_PATH, (recipient,), smtputf8=ascii_form is None)
+    return Envelope(NULL_PATH, (recipient,), smtputf8=ascii_form is None, require_tls=require_tls)
 
 
 def _boundary(reporter: Reporter) -> str:
@@ -109,6 +111,8 @@ def _header(reports: Sequence[RecipientReport], original: Original, reporter: Re
     if message_id := _message_id(original.octets):
         fields.append(_field("In-Reply-To", message_id))
         fields.append(_field("References", message_id))
+    if not original.envelope.require_tls and tls_waived(original.octets):
+        fields.append(_field(FIELD, "No"))  # RFC 8689 §6: what the author waived is waived for what tells of it
     fields += [
         _field("Auto-Submitted", "auto-replied"),  # RFC 3834 §5
         _field("MIME-Version", "1.0"),

@@ -21,14 +21,16 @@ from mailsandbox.journey.model import Attempted, TranscriptLine
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.mailqueue.model import AttemptReport, Later, Never, Outcome, QueuedMessage
 from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.message.tls_required import tls_waived
 from mailsandbox.relay.allow import Allow
 from mailsandbox.relay.connection import Timeouts
 from mailsandbox.relay.parameters import sendable
 from mailsandbox.relay.pool import Pool
 from mailsandbox.relay.record import HopRecord
 from mailsandbox.relay.routes import Hop, Hops, Routes, Unroutable
-from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names, tls_waived
+from mailsandbox.relay.tls import TlsPolicy, policy_for, sts_names
 from mailsandbox.relay.visit import Equipment, Prepare, Visit
+from mailsandbox.relay.zone import MtaSts
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.wording import cause_of
@@ -160,16 +162,29 @@ class RelayCourier:
             # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
             self._answer(attempt, hop, reply(451, "4.7.5", unnamed))
             return
-        kit, message = self._kit, attempt.message
+        doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else waived
+        message = attempt.message
+        unsafe = await self._visit(attempt, hop, message, sts, doubts)
+        if unsafe and attempt.open and not message.envelope.reverse_path:
+            # RFC 8689 §5: a notification is not lost for want of REQUIRETLS.
+            envelope = msgspec.structs.replace(message.envelope, require_tls=False)
+            message = msgspec.structs.replace(message, envelope=envelope)
+            await self._visit(attempt, hop, message, sts, "REQUIRETLS is waived for a notification (RFC 8689 §5)")
+
+    async def _visit(
+        self, attempt: _Attempt, hop: Hop, message: QueuedMessage, sts: MtaSts | None, doubts: str
+    ) -> bool:
+        """One hop's answers. Whether it was not as safe as the message's REQUIRETLS asks for."""
+        kit = self._kit
         record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)
         policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=sts)
-        doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else waived
         visit = Visit(kit, message, list(attempt.open), hop, policy, record, doubts=doubts)
         await visit.run()
         lines = visit.session.since(visit.mark) if visit.session is not None else []
         attempt.records.append(record.finish(lines, ended_at=kit.clock.now()))
         attempt.reached = attempt.reached or visit.reached
         attempt.settle(record.outcomes, uncertain=visit.uncertain, incapable=visit.incapable)
+        return visit.unsafe
 
     def _answer(self, attempt: _Attempt, hop: Hop, answer: Reply) -> None:
         """An answer of our own for everybody, without a connection."""

@@ -25,11 +25,12 @@ from mailsandbox.wording import cause_of
 class HopFailure(Exception):
     """No transaction is possible at this hop now. `reply` is its answer, or ours in its place."""
 
-    def __init__(self, answer: Reply, *, said: bool = False, tls: bool = False) -> None:
+    def __init__(self, answer: Reply, *, said: bool = False, tls: bool = False, unsafe: bool = False) -> None:
         super().__init__(str(answer))
         self.reply = answer
         self.said = said  # the server said so itself
         self.tls = tls  # the TLS handshake failed; in clear text it may work
+        self.unsafe = unsafe or tls  # the server is there, but not as safe as was asked for
 
 
 async def open_connection(
@@ -105,13 +106,15 @@ class _Opening:
         if "STARTTLS" not in offers:
             if must:
                 # RFC 3463 §3.8: X.7.4 security features not supported; RFC 7817 leaves the choice of code open.
-                raise HopFailure(reply(454, "4.7.4", f"{self._hop.host} does not offer STARTTLS, which is required"))
+                raise HopFailure(
+                    reply(454, "4.7.4", f"{self._hop.host} does not offer STARTTLS, which is required"), unsafe=True
+                )
             return False
         answer = await self._command(b"STARTTLS", upgrade=True)
         if answer.positive:
             return True
         if must:
-            raise HopFailure(Reply(454, "4.7.5", answer.lines), said=True)
+            raise HopFailure(Reply(454, "4.7.5", answer.lines), said=True, unsafe=True)
         return False
 
     async def _log_in(self, offers: Offers) -> None:
@@ -174,7 +177,7 @@ class _Opening:
             # RFC 7672 §2.2: a server that does not match is not used.
             text = f"{hop.host}: {refusal} (DANE)"
             self._session.note(text)
-            raise HopFailure(reply(454, "4.7.5", text))
+            raise HopFailure(reply(454, "4.7.5", text), unsafe=True)
 
     def _hand_over(self, offers: Offers, *, secured: bool) -> Connection:
         client = self.client

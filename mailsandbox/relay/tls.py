@@ -10,7 +10,6 @@
 Invariant: policies only raise the level that the configuration gives, never lower it.
 """
 
-import re
 import ssl
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,8 +20,6 @@ from mailsandbox.relay.routes import Hop
 from mailsandbox.relay.zone import MtaSts
 
 _ORDER: Final = ("off", "opportunistic", "required", "verified", "dane")
-MAX_HEADER: Final = 1_000_000  # octets looked at where no blank line ends the header
-_TLS_WAIVED: Final = re.compile(rb"(?im)^tls-required[ \t]*:[ \t\r\n]*no[ \t]*\r?$")
 STRICT: Final = frozenset({"required", "verified", "dane"})
 
 
@@ -50,12 +47,6 @@ def policy_for(hop: Hop, *, configured: TlsPolicy, envelope: Envelope, mta_sts: 
         # RFC 7672 §2.2: TLSA records make TLS mandatory; where none is usable, without authentication.
         level = _higher(level, "dane" if any(map(usable, hop.tlsa)) else "required")
     return configured if level == configured.level else replace(configured, level=level)
-
-
-def tls_waived(octets: bytes) -> bool:
-    """Whether the author says that security does not matter (RFC 8689 §3): what receivers ask for is passed over."""
-    end = octets.find(b"\r\n\r\n")
-    return _TLS_WAIVED.search(octets, 0, end + 2 if end >= 0 else min(len(octets), MAX_HEADER)) is not None
 
 
 def _higher(level: str, at_least: str) -> str:

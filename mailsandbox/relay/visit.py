@@ -78,6 +78,7 @@ class Visit:
     reached: bool = False
     uncertain: frozenset[str] = frozenset()  # their copy may have been accepted
     incapable: set[str] = field(default_factory=set)  # refused by the relay gate, as this hop cannot carry it
+    unsafe: bool = False  # REQUIRETLS asks for more than this hop has
     session: SessionRecord | None = None
     mark: int = 0
 
@@ -98,6 +99,8 @@ class Visit:
             await self._talk(connection, kept=False)
         except HopFailure as failure:
             self.reached = self.reached or failure.said
+            if failure.unsafe and self.message.envelope.require_tls:
+                self._not_safe(reply(550, "5.7.10", f"REQUIRETLS needs TLS that can be trusted: {failure.reply.text}"))
             self._all(failure.reply, self.hop.host if failure.said else "")
 
     def _listen_to(self, session: SessionRecord) -> None:
@@ -109,6 +112,13 @@ class Visit:
         """The same answer for everyone who has none yet."""
         for recipient in self.recipients:
             self.outcomes.setdefault(recipient.address, _outcome(answer, remote))
+
+    def _not_safe(self, answer: Reply) -> None:
+        # RFC 8689 §4.2.1: every exchanger is asked, then it is returned: 5.7.30 REQUIRETLS support required, or 5.7.10
+        # encryption needed. It is not tried again.
+        self.reached = self.unsafe = True
+        self.incapable.update(recipient.address for recipient in self.recipients)
+        self._all(answer, "")
 
     # The connection
 
@@ -152,11 +162,8 @@ class Visit:
     async def _transact(self, connection: Connection, *, kept: bool) -> bool:
         message = self.message
         if message.envelope.require_tls and "REQUIRETLS" not in connection.offers:
-            # RFC 8689 §4.2.1: another exchanger is asked before it is returned; §5: 5.7.30 REQUIRETLS support required.
-            self.incapable.update(recipient.address for recipient in self.recipients)
-            self._all(
-                reply(550, "5.7.30", f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"), ""
-            )
+            text = f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"
+            self._not_safe(reply(550, "5.7.30", text))
             return True
         late = deadline_refused(
             message.envelope,
