@@ -162,6 +162,10 @@ class RelayCourier:
             # RFC 8461 §5: an exchanger that the policy does not name is not used; the message waits.
             self._answer(attempt, hop, reply(451, "4.7.5", unnamed))
             return
+        if _unproven(hop, found, attempt.message.envelope):
+            text = f"neither DNSSEC nor MTA-STS proves that {hop.host} takes its mail, as REQUIRETLS asks for"
+            self._answer(attempt, hop, reply(550, "5.7.10", text), for_this_hop=True)
+            return
         doubts = f"MTA-STS (testing): {unnamed}" if unnamed and sts is not None and sts.mode == "testing" else waived
         message = attempt.message
         unsafe = await self._visit(attempt, hop, message, sts, doubts)
@@ -186,18 +190,25 @@ class RelayCourier:
         attempt.settle(record.outcomes, uncertain=visit.uncertain, incapable=visit.incapable)
         return visit.unsafe
 
-    def _answer(self, attempt: _Attempt, hop: Hop, answer: Reply) -> None:
-        """An answer of our own for everybody, without a connection."""
+    def _answer(self, attempt: _Attempt, hop: Hop, answer: Reply, *, for_this_hop: bool = False) -> None:
+        """An answer of our own for everybody, without a connection. `for_this_hop`: the next is asked all the same."""
         outcome = Never(answer) if answer.permanent else Later(answer)
         outcomes: dict[str, Outcome] = {one.address: outcome for one in attempt.open}
         attempt.records.append(self._unsent(attempt, hop, outcomes, text=answer.text))
-        attempt.settle(outcomes)
+        attempt.settle(outcomes, incapable=outcomes if for_this_hop else ())
 
     def _unsent(self, attempt: _Attempt, hop: Hop, outcomes: dict[str, Outcome], *, text: str) -> Attempted:
         now = self._kit.clock.now()
         record = HopRecord(attempt.message, hop, started_at=now, sha256=attempt.sha256)
         record.outcomes = outcomes
         return record.finish([TranscriptLine(0.0, "!", text)], ended_at=now)
+
+
+def _unproven(hop: Hop, found: Hops, envelope: Envelope) -> bool:
+    """Whether REQUIRETLS keeps a message from an exchanger that anyone might have named (RFC 8689 §4.2.1, step 2)."""
+    if found.proven or not envelope.require_tls or not envelope.reverse_path:
+        return False
+    return found.mta_sts is None or not sts_names(hop.host, found.mta_sts)
 
 
 async def _resolved(found: Hops) -> Hops | Unroutable:

@@ -9,7 +9,7 @@ import ipaddress
 import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -106,11 +106,15 @@ TLS_LEVELS: Final = ("", "off", "opportunistic", "required", "verified")
 
 @dataclass(frozen=True, slots=True)
 class Hops:
-    """Servers in the order in which they are to be tried. `to_resolve`: a name that the system must look up first."""
+    """Servers in the order in which they are to be tried. `to_resolve`: a name that the system must look up first.
+
+    `proven` is False where they are named by MX records without DNSSEC.
+    """
 
     hops: tuple[Hop, ...]
     to_resolve: str = ""
     mta_sts: MtaSts | None = None
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,8 @@ class Routes:
                 return _loop(domain)
             return self._exchangers([name], domain, entry.mta_sts)
         hosts = self._ordered(entry)
-        return self._exchangers(hosts, domain, entry.mta_sts) if hosts else _loop(domain)
+        found = self._exchangers(hosts, domain, entry.mta_sts) if hosts else _loop(domain)
+        return replace(found, proven=entry.signed) if isinstance(found, Hops) else found
 
     def _ordered(self, entry: Entry) -> list[str]:
         """Exchangers by preference, those of equal preference shuffled, cut before this site (RFC 5321 §5.1)."""

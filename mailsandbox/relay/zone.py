@@ -20,7 +20,7 @@ _STATUSES: Final = ("NOERROR", "NXDOMAIN", "SERVFAIL")
 _STS_MX: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")  # RFC 8461 §3.2
 _STS_MAX_AGE: Final = 31_557_600  # seconds, RFC 8461 §3.2
 _STS_KEYS: Final = frozenset({"version", "mx", "max_age"})
-_KEYS: Final = ("MX", "A", "AAAA", "CNAME", "TLSA", "status", "port", "mta_sts")
+_KEYS: Final = ("MX", "A", "AAAA", "CNAME", "TLSA", "status", "port", "mta_sts", "dnssec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Entry:
     status: str = "NOERROR"
     port: int = SMTP_PORT
     mta_sts: MtaSts | None = None
+    signed: bool = True  # by DNSSEC; what is not can pin no certificate and prove no exchanger
     tlsa_failed: bool = False  # TLSA = "SERVFAIL": such records can not be had, or are not to be trusted
 
     @property
@@ -147,16 +148,22 @@ def _entry(name: str, records: Mapping[str, object]) -> Entry:
     port = records.get("port", SMTP_PORT)
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise ConfigError(f'zone."{name}".port = {port!r}; right would be a number from 1 to 65535')
+    signed = records.get("dnssec", True)
+    if not isinstance(signed, bool):
+        raise ConfigError(f'zone."{name}".dnssec = {signed!r}; right would be true or false')
+    # RFC 7672 §2.2: TLSA records count where they are signed; elsewhere they are as good as none.
+    tlsa = _texts(name, records, "TLSA") if signed else ()
     addresses = [*_addresses(name, records, "A"), *_addresses(name, records, "AAAA")]
     return Entry(
         mx=tuple(_mx(name, text) for text in _texts(name, records, "MX")),
         addresses=tuple(addresses),
         cname=next(iter(_texts(name, records, "CNAME")), ""),
-        tlsa=tuple(_tlsa(name, text) for text in _texts(name, records, "TLSA") if text != "SERVFAIL"),
+        tlsa=tuple(_tlsa(name, text) for text in tlsa if text != "SERVFAIL"),
         status=str(status),
         port=port,
         mta_sts=_mta_sts(name, records.get("mta_sts")),
-        tlsa_failed="SERVFAIL" in _texts(name, records, "TLSA"),
+        signed=signed,
+        tlsa_failed="SERVFAIL" in tlsa,
     )
 
 

@@ -118,3 +118,47 @@ async def test_a_notification_waives_what_its_message_waived(make_rig, make_hop,
     await rig.send("b@beta.test", octets=octets, require_tls=require_tls)
     [home] = rig.home
     assert (b"\r\nTLS-Required: No\r\n" in home.octets.partition(b"\r\n\r\n")[0] + b"\r\n") is said
+
+
+@pytest.mark.rfc(8689, "4.2.1")
+@pytest.mark.parametrize(
+    ("domain", "sent"),
+    [
+        ({}, True),  # the simulated zone is signed
+        ({"dnssec": False}, False),
+        ({"dnssec": False, "mta_sts": {"mode": "enforce", "mx": ["mx.beta.test"]}}, True),
+        ({"dnssec": False, "mta_sts": {"mode": "testing", "mx": ["*.beta.test"]}}, True),
+        ({"dnssec": False, "mta_sts": {"mode": "testing", "mx": ["mx.other.test"]}}, False),
+    ],
+)
+async def test_an_exchanger_that_neither_dnssec_nor_mta_sts_proves_is_not_given_it(
+    make_rig, make_hop, identity, opportunistic, domain, sent
+):
+    hop = await make_hop(offers=ABLE, tls=identity.context)
+    rig = await make_rig(tls=opportunistic)
+    rig.zone(zone_for(hop, **domain))
+    queue_id = await rig.send("b@beta.test", require_tls=True)
+    assert outcomes(rig, queue_id) == [("relayed", "2.0.0") if sent else ("failed", "5.7.10")]
+    assert bool(hop.messages) is sent
+    await rig.send("b@beta.test", sender="", require_tls=True)  # §5: a notification is not lost
+    assert len(hop.messages) == 1 + sent
+
+
+@pytest.mark.rfc(8689, "4.2.1")
+async def test_the_next_exchanger_may_be_proven(make_rig, make_hop, identity, opportunistic):
+    unproven, proven = [await make_hop(offers=ABLE, tls=identity.context) for _ in range(2)]
+    rig = await make_rig(tls=opportunistic)
+    rig.zone(zone_for(unproven, proven, dnssec=False, mta_sts={"mode": "testing", "mx": ["second.test"]}))
+    await rig.send("b@beta.test", require_tls=True)
+    assert (unproven.messages, len(proven.messages)) == ([], 1)
+
+
+@pytest.mark.rfc(7672, "2.2")
+async def test_tlsa_records_of_an_unsigned_zone_pin_nothing(make_rig, make_hop, identity, opportunistic):
+    hop = await make_hop(offers=TLS, tls=identity.context)
+    rig = await make_rig(tls=opportunistic)
+    zone = zone_for(hop)
+    zone["mx.beta.test"] |= {"TLSA": f"3 1 1 {'00' * 32}", "dnssec": False}
+    rig.zone(zone)
+    await rig.send("b@beta.test")
+    assert len(hop.messages) == 1

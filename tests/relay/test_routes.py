@@ -115,6 +115,7 @@ def test_internationalized_domain_is_looked_up_by_its_a_labels():
         ({"x.test": {"A": "1.2.3"}}, "IPv4 address"),
         ({"x.test": {"A": "::1"}}, "IPv4 address"),
         ({"x.test": {"AAAA": "127.0.0.1"}}, "IPv6 address"),
+        ({"x.test": {"dnssec": "no"}}, "right would be true or false"),
         ({"x.test": {"MX": "mx.x.test"}}, 'right would be "10 mx1.x.test"'),
         ({"x.test": {"MX": "70000 mx.x.test"}}, "right would be"),
         ({"x.test": {"MX": 10}}, "a text or a list of texts"),
