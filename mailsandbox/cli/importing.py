@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from mailsandbox.cli.archives.model import Unreadable
-from mailsandbox.cli.archives.reading import FORMATS, format_of, is_ours, read_archive
+from mailsandbox.cli.archives.reading import FORMATS, format_of, is_ours, read_archive, whose_is_unsaid
 from mailsandbox.cli.daemon import Daemon, Refused, daemon
 from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
@@ -19,7 +19,13 @@ _PIECE: Final = 1 << 18  # octets sent at once
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
-@click.option("--account", default="", metavar="ADDRESS", help="Whose mail it becomes; an exported zip says so itself.")
+@click.option(
+    "--account",
+    default="",
+    metavar="ADDRESS",
+    help="Whose mail it becomes. Needed but for what says so itself: an exported zip, ADDRESS/MAILBOX/*.eml, a Maildir"
+    " named by an address.",
+)
 @click.option("--mailbox", default="", help="Into this mailbox.  [default: the archive's own, else INBOX]")
 @click.option("--format", "kind", type=click.Choice(FORMATS), help="What PATH is.  [default: seen by its looks]")
 @click.option("--password", default="any", envvar="MAILSANDBOX_PASSWORD", help="The account's password, if it has one.")
@@ -42,6 +48,9 @@ def command(
     messages are added by IMAP APPEND: octets, flags and dates of arrival are kept. To see them cross the servers
     instead, use `mailsandbox send --eml`. What cannot be read or is refused is left out and named, with exit code 1.
     """
+    for path in paths:
+        if not account and (what := whose_is_unsaid(path, kind or "")):
+            raise click.UsageError(f"{path} is {what} and does not say whose mail it is: give --account ADDRESS")
     done = _Done()
     with daemon(ready_file, url) as found:
         try:
@@ -127,7 +136,7 @@ def _append(
                 continue
             whose = account or message.account
             if not whose:
-                raise click.UsageError(f"{path} does not say whose mail it is: give --account")
+                raise click.UsageError(f"{message.source} does not say whose mail it is: give --account ADDRESS")
             if whose not in appenders:
                 appenders[whose] = Appender(place, whose, password)
             where = into or message.mailbox or "INBOX"

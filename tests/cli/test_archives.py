@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mailsandbox.cli.archives.maildir import directory_name, folder_name
 from mailsandbox.cli.archives.model import Kept, Unreadable, with_lf
-from mailsandbox.cli.archives.reading import format_of, is_ours, read_archive
+from mailsandbox.cli.archives.reading import format_of, is_ours, read_archive, whose_is_unsaid
 from mailsandbox.cli.archives.trees import safe_name
 from mailsandbox.cli.archives.writing import Writer, new_file
 
@@ -249,3 +249,52 @@ def test_what_fails_while_it_is_written_leaves_nothing(tmp_path):
     with pytest.raises(click.ClickException, match="cannot be written"), new_file(tmp_path / "none" / "x"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def maildir_at(path):
+    for folder in ("cur", "new", "tmp"):
+        (path / folder).mkdir(parents=True)
+    (path / "cur" / "1:2,S").write_bytes(b"Subject: one\n\nhello\n")
+    return path
+
+
+def one_mbox(path):
+    path.write_bytes(b"From a@x.test Mon Jan  5 00:00:00 2026\nSubject: one\n\nhello\n")
+    return path
+
+
+def one_message(path):
+    path.write_bytes(ONE)
+    return path
+
+
+def others_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.eml", ONE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (one_mbox, "an mbox file"),
+        (maildir_at, "a Maildir"),
+        (one_message, "a message"),
+        (others_zip, "a zip of messages"),
+    ],
+)
+def test_what_cannot_say_whose_mail_it_is_is_wrong_use_before_anything_is_imported(run, scripted, tmp_path, make, kind):
+    tree = tmp_path / "tree" / "a@x.test" / "INBOX"
+    tree.mkdir(parents=True)
+    (tree / "1.eml").write_bytes(ONE)
+    path = make(tmp_path / "archive")
+    ran = run("import", tmp_path / "tree", path)
+    assert ran.code == 2
+    assert f"mailsandbox: {path} is {kind} and does not say whose mail it is: give --account ADDRESS" in ran.err
+    assert scripted.asked == []
+
+
+def test_a_maildir_named_by_an_address_is_that_accounts(tmp_path):
+    path = maildir_at(tmp_path / "a@beta.test")
+    assert whose_is_unsaid(path) == ""
+    assert [kept.account for kept in read_archive(path)] == ["a@beta.test"]

@@ -52,6 +52,28 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def whose_is_unsaid(path: Path, kind: str = "") -> str:
+    """What an archive is that cannot say whose mail it holds: "an mbox file"; "" where it can, or may.
+
+    Raises click.ClickException where it is nothing known.
+    """
+    match kind or format_of(path):
+        case "mbox":
+            return "an mbox file"
+        case "maildir":
+            return "" if _address(path) else "a Maildir"
+        case "zip":
+            return "a zip of messages" if zipfile.is_zipfile(path) and not is_ours(path) else ""
+        case _:
+            return "" if path.is_dir() else "a message"
+
+
+def _address(maildir: Path) -> str:
+    """Whose a Maildir is by its name: `export` writes one for each account."""
+    name = maildir.resolve().name
+    return name if "@" in name else ""
+
+
 def read_archive(path: Path, kind: str = "") -> Iterator[Kept | Unreadable]:
     """Every message, in the archive's order. Raises click.ClickException where the whole of it cannot be read."""
     try:
@@ -60,7 +82,7 @@ def read_archive(path: Path, kind: str = "") -> Iterator[Kept | Unreadable]:
                 with path.open("rb") as file:
                     yield from read_mbox(file, str(path))
             case "maildir":
-                yield from read_maildir(path)
+                yield from _read_maildir(path)
             case "zip":
                 yield from _read_zip(path)
             case _:
@@ -79,10 +101,14 @@ def _read_directory(path: Path) -> Iterator[Kept | Unreadable]:
     maildirs = [each for each in sorted(path.iterdir()) if is_maildir(each)] if path.is_dir() else []
     if not maildirs:
         yield from read_file_or_tree(path)
-    for maildir in maildirs:  # what `export` writes: one Maildir for each account
-        for found in read_maildir(maildir):
-            account = maildir.name if "@" in maildir.name else ""
-            yield replace(found, account=account) if isinstance(found, Kept) else found
+    for maildir in maildirs:
+        yield from _read_maildir(maildir)
+
+
+def _read_maildir(path: Path) -> Iterator[Kept | Unreadable]:
+    account = _address(path)
+    for found in read_maildir(path):
+        yield replace(found, account=account) if isinstance(found, Kept) else found
 
 
 def _read_zip(path: Path) -> Iterator[Kept | Unreadable]:
