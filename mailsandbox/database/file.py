@@ -4,8 +4,8 @@ Invariant: one batch is open at a time; what arrives meanwhile becomes the next.
 thread, as they are short and a second thread would wait for the GIL after each statement; only its COMMIT, which waits
 for the disk without the GIL, and heavy works run in the writer's thread. A small batch, while the disk is quick, is
 committed on the loop's thread as well: two thread switches cost as much, and a lone message does not pay them for
-nothing. When many wait, the next batch is begun before the results of the last are given out, so that those who act on
-them do so while the disk is written.
+nothing. The results of a batch are given out before the next begins: beginning it first, or with half of what waits, so
+that the loop is busy while the disk is written, makes smaller batches, which cost more than the waiting.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class FileDatabase:
         self._idle.set()
         self._tasks = Tasks()
         self._held = False  # by a snapshot or a restore
-        self._asked = 0  # such jobs that wait for a batch to end
+        self._asked = 0  # such jobs that wait for a batch to end; the next batch waits for them
         self._between = asyncio.Event()  # set while neither a batch nor such a job runs
         self._between.set()
 
@@ -165,6 +165,7 @@ class FileDatabase:
                 await self._between.wait()
         finally:
             self._asked -= 1
+            self._schedule()  # for a batch that gave way to one who was cancelled
         if self._writer is None:
             raise closed(self.place)
         self._held = True
@@ -204,14 +205,10 @@ class FileDatabase:
         self._scheduled = False
         if self._writer is None or self._held or self._batch is not None or not self._pending:
             return
-        count = min(len(self._pending), MAX_BATCH)
-        # Of many that come at once half begin, so that the disk has one half while the loop has the other.
-        self._begin(count - count // 2 if count > _FEW else count)
-
-    def _begin(self, count: int) -> None:
-        """Run the next `count` works, and have them committed."""
-        assert self._writer is not None
+        if self._asked:
+            return  # it has waited for this moment, and schedules a batch when it is done
         self._between.clear()
+        count = min(len(self._pending), MAX_BATCH)
         submissions = [self._pending.popleft() for _ in range(count)]
         self._batch = batch = Batch(self._writer, submissions, self.place, self.files)
         self._hurried = self._hurried and bool(self._pending)
@@ -234,14 +231,8 @@ class FileDatabase:
             self._commit_seconds += (seconds - self._commit_seconds) / 8
         batch, self._batch = self._batch, None
         assert batch is not None
-        many_wait = len(self._pending) > _FEW and not self._asked
-        if many_wait:
-            # Its COMMIT waits for the disk while they act on their results whose works are committed now.
-            self._begin(min(len(self._pending), MAX_BATCH))
         batch.settle()
         self._checkpoints.batch_ended()
-        if many_wait:
-            return
         self._between.set()
         if not self._pending:
             self._idle.set()

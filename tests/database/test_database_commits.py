@@ -7,6 +7,7 @@ import itertools
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -370,7 +371,57 @@ async def test_while_many_write_a_snapshot_still_finds_its_turn(file: FileDataba
     assert len(await _numbers(file)) >= 200
 
 
-async def test_results_come_after_every_commit_though_the_next_has_begun(file: FileDatabase) -> None:
+async def test_a_snapshot_finds_its_turn_though_each_result_brings_the_next_work(
+    file: FileDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_database, "_QUICK_COMMIT", 0.0)  # each commit ends in a later turn of the loop
+    last = 500
+    ended = asyncio.get_running_loop().create_future()
+    before: list[int] = []
+    told: list[int] = []
+
+    async def snapshot() -> None:
+        await file.snapshot()
+        before.append(len(told))
+
+    def go_on(number: int) -> None:
+        told.append(number)
+        if number < last:
+            file.submit(_insert(number + 1), go_on)
+        else:
+            ended.set_result(None)
+
+    def first(tx: Tx) -> int:
+        taking.append(asyncio.ensure_future(snapshot()))  # begins while this is being committed
+        return _insert(1)(tx)
+
+    taking: list[asyncio.Future[None]] = []
+    file.submit(first, go_on)
+    await ended
+    await taking[0]
+    assert before < [last]
+    assert await _numbers(file) == list(range(1, last + 1))
+
+
+async def test_works_go_on_when_a_snapshot_is_given_up_that_they_waited_for(file: FileDatabase) -> None:
+    go_on, written = threading.Event(), asyncio.Event()
+
+    def next_batch_gives_way_and_is_called_back(outcome: object) -> None:
+        file.submit(_insert(1), lambda outcome: written.set())
+        snapshot.cancel()
+
+    file.submit(lambda tx: go_on.wait(30), next_batch_gives_way_and_is_called_back, heavy=True)
+    await asyncio.sleep(0)
+    snapshot = asyncio.ensure_future(file.snapshot())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(written.wait(), 10)
+    with pytest.raises(asyncio.CancelledError):
+        await snapshot
+    assert await _numbers(file) == [1]
+
+
+async def test_results_come_after_their_commit_while_many_write(file: FileDatabase) -> None:
     """Each result is durable when it is told: another connection, which sees commits alone, has it."""
     with contextlib.closing(sqlite3.connect(file.path)) as other:
 
