@@ -90,6 +90,8 @@ def expand(envelope: Envelope, recipient: Recipient, alias: Alias) -> Envelope:
     if len(alias.members) > 1 and "SUCCESS" in notify:
         # RFC 3461 §5.2.7.3: for several, success is told once, as "expanded"; the members' failures are told as before.
         notify = (notify - {"SUCCESS"}) or frozenset({"NEVER"})
+    # RFC 3461 §5.2.1 (d): who sends on may add it. §6.3 (d) would keep an added one out of our own reports; they name
+    # it all the same: who wrote to "team" knows none of its members.
     orcpt = recipient.orcpt or original_recipient(recipient.address)
     return envelope.to(tuple(Recipient(member, notify, orcpt) for member in alias.members))
 

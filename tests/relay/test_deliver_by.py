@@ -26,7 +26,7 @@ def told(rig):
     return [(fields["Action"], fields["Status"]) for home in rig.home for fields in read_report(home.octets).recipients]
 
 
-@pytest.mark.rfc(2852, "4")
+@pytest.mark.rfc(2852, "4.1.4")
 @pytest.mark.parametrize(("given", "sent"), [("600;R", "480;R"), ("600;nt", "480;NT"), ("60;N", "-60;N")])
 async def test_the_time_that_a_message_was_here_is_taken_off(make_rig, make_hop, given, sent):
     hop = await make_hop(offers=KNOWS, script={"RCPT": ["451 4.7.1 later"]})
@@ -38,7 +38,7 @@ async def test_the_time_that_a_message_was_here_is_taken_off(make_rig, make_hop,
     assert got.mail.endswith(f" BY={sent}")
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.4.1")
 async def test_return_does_not_go_to_a_hop_that_keeps_no_deadline(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS_NOT)
     rig = await make_rig()
@@ -63,7 +63,7 @@ async def test_return_goes_to_the_next_exchanger_that_keeps_the_deadline(make_ri
     assert (len(without.messages), len(knowing.messages), rig.home) == (0, 1, [])
 
 
-@pytest.mark.rfc(2852, "4")
+@pytest.mark.rfc(2852, "4.1.4.1")
 async def test_return_with_less_time_than_the_hop_asks_for_is_not_tried(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS)
     rig = await make_rig()
@@ -73,7 +73,7 @@ async def test_return_with_less_time_than_the_hop_asks_for_is_not_tried(make_rig
     assert told(rig) == [("failed", "5.4.7")]
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.3")
 async def test_return_is_failed_5_4_7_when_the_time_is_over_and_is_never_tried_after_it(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS, decide=later)
     rig = await make_rig()
@@ -93,7 +93,7 @@ async def test_return_is_failed_5_4_7_when_the_time_is_over_and_is_never_tried_a
     assert list(scan_message(email.message_from_bytes(home.octets))) == [b"b@beta.test"]
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.3")
 @pytest.mark.parametrize(("seconds_used", "refused"), [(299.9, ""), (300, "5.4.7"), (5000, "5.4.7")])
 def test_return_is_sent_nowhere_when_the_time_is_over(seconds_used, refused):
     envelope = Envelope("a@alpha.test", (), deliver_by="300;R")
@@ -102,7 +102,7 @@ def test_return_is_sent_nowhere_when_the_time_is_over(seconds_used, refused):
         assert (answer.enhanced if answer else "") == refused
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.4.2")
 async def test_notify_goes_on_to_a_hop_that_keeps_no_deadline_and_the_sender_is_told_of_the_relay(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS_NOT)
     rig = await make_rig()
@@ -178,7 +178,7 @@ async def test_notify_that_a_knowing_hop_takes_is_told_by_that_hop(make_rig, mak
     assert rig.home == []
 
 
-@pytest.mark.rfc(2852, "4")
+@pytest.mark.rfc(2852, "4.1.4")
 async def test_trace_tells_every_relay_and_goes_on(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS)
     rig = await make_rig()
@@ -188,7 +188,7 @@ async def test_trace_tells_every_relay_and_goes_on(make_rig, make_hop):
     assert told(rig) == [("relayed", "2.0.0")]
 
 
-@pytest.mark.rfc(2852, "4.1")
+@pytest.mark.rfc(2852, "4.1.3")
 async def test_notify_tells_the_delay_when_the_time_is_over_whatever_our_own_time_is_and_goes_on(make_rig, make_hop):
     hop = await make_hop(offers=KNOWS, script={"RCPT": ["451 4.7.1 later"] * 12})
     rig = await make_rig(retry=RetryPolicy(warn=3600, jitter=0, limit=3600))
