@@ -62,8 +62,10 @@ async def listen():
     """A real listener of this project; what it accepts is in its `accepted`."""
     started = []
 
-    async def start(*, clock=None, offers=("PIPELINING", "8BITMIME", "SIZE 1000000", "DSN"), credentials=None, **spec):
-        listener = Listening(clock or ManualClock(), offers, credentials, spec)
+    async def start(
+        *, clock=None, offers=("PIPELINING", "8BITMIME", "SIZE 1000000", "DSN"), credentials=None, tls=None, **spec
+    ):
+        listener = Listening(clock or ManualClock(), offers, credentials, tls, spec)
         await listener.service.start()
         started.append(listener)
         return listener
@@ -74,7 +76,7 @@ async def listen():
 
 
 class Listening:
-    def __init__(self, clock, offers, credentials, spec) -> None:
+    def __init__(self, clock, offers, credentials, tls, spec) -> None:
         from mailsandbox.submit.listener import SmtpListener
         from mailsandbox.submit.model import ListenerSpec, SubmitContext
 
@@ -85,7 +87,8 @@ class Listening:
             self.accepted.append(incoming)
             return incoming.reply
 
-        context = SubmitContext(accept=accept, new_id=lambda: f"B{next(numbers)}", clock=clock)
+        context = SubmitContext(accept=accept, new_id=lambda: f"B{next(numbers)}", clock=clock, tls=tls)
+        self.sessions = context.sessions
         if credentials is not None:
             context.credentials = credentials
         settings = {"service": "beta.smtp", "site": "beta", "offers": Offers.parse(offers), **spec}

@@ -1,5 +1,6 @@
 """Case 17: STARTTLS that works, that is broken, that is required, and what MTA-STS, DANE and REQUIRETLS ask for."""
 
+import asyncio
 import contextlib
 import hashlib
 import ssl
@@ -7,6 +8,7 @@ import ssl
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from rig import PLAIN
 
 from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.runtime.certificates import local_identity
@@ -147,34 +149,75 @@ async def test_requiretls_bounces_5_7_30_where_the_hop_does_not_offer_it(make_ri
 
 
 @pytest.mark.rfc(3207, "4.2")
-async def test_replies_injected_before_the_handshake_are_dropped(make_rig, make_hop, identity, trusting):
-    hop = await make_hop(
-        offers=OFFERS,
-        tls=identity.context,
-        script={"STARTTLS": ["220 2.0.0 go ahead\n250-mx.evil.test\n250 SIZE 1"]},
-    )
+@pytest.mark.parametrize(
+    "injected",
+    [
+        "250-mx.evil.test\n250-DSN\n250 SIZE 1",  # an answer to the EHLO that will follow
+        "250-mx.evil.test",  # its beginning, which the true answer would end
+        "250 mx.evil.test\n250 ok\n250 ok\n354 go\n250 queued\n221 bye",  # to all that will follow: mail would vanish
+    ],
+)
+async def test_replies_injected_behind_the_220_are_not_taken_for_the_next_hops(
+    make_rig, make_hop, identity, trusting, injected
+):
+    # CVE-2011-0411 turned round: the man in the middle answers in clear, the client reads it as said in TLS.
+    hop = await make_hop(offers=OFFERS, tls=identity.context, script={"STARTTLS": [f"220 2.0.0 go ahead\n{injected}"]})
     rig = await make_rig(tls=TlsPolicy("verified", trusting))
     rig.zone(zone_for(hop))
-    queue_id = await rig.send("b@beta.test")
+    queue_id = await rig.send("b@beta.test", envid="E1")
     [attempt] = rig.attempts(queue_id)
-    assert "SIZE 1" not in attempt.offers
-    assert [got.tls for got in hop.messages] in ([True], [])
+    assert attempt.offers == ["PIPELINING"]
+    assert [(got.tls, got.mail, got.octets) for got in hop.messages] == [(True, "MAIL FROM:<a@alpha.test>", PLAIN)]
+    assert [outcome.reply for outcome in attempt.outcomes] == ["250 2.0.0 queued"]
+    assert not any("evil" in line.text for line in attempt.transcript)
 
 
-async def test_injected_commands_are_dropped_by_the_listener(identity, listen):
-    import asyncio
-
-    beta = await listen(offers=("STARTTLS", "PIPELINING"))
-    beta.service._context.tls = identity.context
+@pytest.fixture
+async def behind_tls(listen, identity):
+    """A listener that offers STARTTLS, and a client that said EHLO to it in clear."""
+    beta = await listen(offers=("STARTTLS", "PIPELINING"), tls=identity.context)
     reader, writer = await asyncio.open_connection("127.0.0.1", beta.port)
     await reader.readline()
     writer.write(b"EHLO x.test\r\n")
     while (await reader.readline())[3:4] == b"-":
         pass
-    writer.write(b"STARTTLS\r\nMAIL FROM:<evil@x.test>\r\n")
-    answers = await reader.readline()
-    assert b"evil" not in answers
+    yield beta, reader, writer
     writer.transport.abort()
+
+
+@pytest.mark.rfc(3207, "4.2")
+@pytest.mark.parametrize(
+    "injected",
+    [
+        b"EHLO evil.test\r\nMAIL FROM:<evil@x.test>\r\nRCPT TO:<b@beta.test>\r\nDATA\r\n",
+        b"MAIL FROM:<evil@x.test>\r\n",
+        b"MAIL FROM:<evil@x.test> X=",  # the beginning of a line, which the client's own would end
+        b"\r\n",
+    ],
+)
+async def test_injected_commands_are_dropped_by_the_listener(behind_tls, injected):
+    # CVE-2011-0411: what stands in clear behind STARTTLS would be carried out as if it had come in TLS.
+    beta, reader, writer = behind_tls
+    writer.write(b"STARTTLS\r\n" + injected)
+    assert (await reader.readline())[:9] == b"554 5.5.0"
+    assert await reader.read() == b""
+    [session] = beta.sessions
+    said = [line.text[:4] for line in session.transcript if line.side == "S"]
+    assert said[-2:] == ["250 ", "554 "]
+    assert (session.outcome, session.tls, beta.accepted) == ("rejected", "", [])
+
+
+@pytest.mark.rfc(3207, "4.2")
+async def test_commands_injected_behind_the_220_break_the_handshake(behind_tls):
+    beta, reader, writer = behind_tls
+    writer.write(b"STARTTLS\r\n")
+    assert (await reader.readline())[:3] == b"220"
+    writer.write(b"EHLO evil.test\r\nMAIL FROM:<evil@x.test>\r\n")
+    async with asyncio.timeout(10):  # a server that goes on in clear would wait for more
+        assert b"250" not in await reader.read()
+    [session] = beta.sessions
+    assert not any("evil" in line.text for line in session.transcript)
+    assert (session.outcome, session.tls, beta.accepted) == ("tls failed", "", [])
 
 
 @pytest.mark.rfc(8689, "4.2.1")
