@@ -291,13 +291,13 @@ class MailSystem:
             reset=self.reset,
             queues={name: site.queue for name, site in self.sites.items()},
             ready=lambda: self._ready,
-            services=self.places,
             options=HttpOptions(hosts=self.spec.access.hosts),
         )
         self._stack.callback(self.hub.stop)
         server = HttpServer(context, self.spec.host, self.spec.access.http)
         await self._open(server)
         self.services["http"] = Service(server.host, server.port)
+        context.services = self.places  # its own with them
 
 
 def queue_ids() -> Callable[[], str]:

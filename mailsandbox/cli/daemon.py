@@ -102,10 +102,27 @@ def own_ready_file() -> Path | None:
 class Daemon:
     """Where the daemon's services are, and its HTTP interface."""
 
-    def __init__(self, url: str, services: Mapping[str, str]) -> None:
+    def __init__(self, url: str, services: Mapping[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
-        self.services = services
+        self._services = services
         self._client: httpx.Client | None = None
+
+    @property
+    def services(self) -> Mapping[str, str]:
+        """ "host:port" by name. Of a daemon that is known by its URL only: as it tells. Raises NoDaemon."""
+        if self._services is None:
+            self._services = {**self._asked_services(), "http": _authority(self.url)}
+        return self._services
+
+    def _asked_services(self) -> dict[str, str]:
+        try:
+            told = self.get("/v1/services")["services"]
+            return {name: seen_from(self.url, place) for name, place in told.items()}
+        except Refused as refused:
+            why = refused.message
+        except (ValueError, LookupError, TypeError, AttributeError):
+            why = "its answer is no list of services"
+        raise NoDaemon(f"{self.url} does not say where its services are ({why}): is it a mailsandbox of this version?")
 
     def service(self, name: str) -> tuple[str, int]:
         """Host and port of a service. Raises NoDaemon for one that is not there."""
@@ -216,6 +233,8 @@ class Daemon:
     def _connection(self) -> "httpx.Client":
         import httpx
 
+        if not self.url:
+            raise NoDaemon("the daemon has no HTTP interface, which this needs: give access.http a port")
         if self._client is None:
             # The daemon is on this machine or named by the user: proxies from the environment are not meant for it.
             self._client = httpx.Client(base_url=self.url, trust_env=False, follow_redirects=True)
@@ -264,11 +283,11 @@ def daemon(ready_file: Path | None, url: str | None) -> Iterator[Daemon]:
 
 
 def find_daemon(ready_file: Path | None, url: str | None) -> Daemon:
-    """`--url` first, then `--ready-file`, then the default ready file, then the default ports."""
+    """`--url` first, then `--ready-file`, then the default ready file, then the default ports. Asks nobody yet."""
     if url:
         if "://" in url and not url.startswith(("http://", "https://")):
             raise click.BadParameter(f"{url!r} is no HTTP interface: write http://HOST:PORT", param_hint="--url")
-        return Daemon(url if "://" in url else f"http://{url}", _DefaultsAt(url))
+        return Daemon(url if "://" in url else f"http://{url}")
     path = ready_file or own_ready_file()
     if path is None:
         return Daemon(DEFAULT_URL, DEFAULT_SERVICES)
@@ -282,18 +301,36 @@ def find_daemon(ready_file: Path | None, url: str | None) -> Daemon:
     if ready_file is None and not is_running(ready.pid):
         return Daemon(DEFAULT_URL, DEFAULT_SERVICES)  # left behind by a daemon that was killed
     http = ready.services.get("http")
-    return Daemon(f"http://{http}" if http else DEFAULT_URL, ready.services)
+    return Daemon(f"http://{http}" if http else "", ready.services)
 
 
-class _DefaultsAt(dict[str, str]):
-    """Services of a daemon that is known by its URL only: its host, with the default ports."""
+def seen_from(url: str, place: str) -> str:
+    """A "host:port" that the daemon of `url` names, as it is reached from here.
 
-    def __init__(self, url: str) -> None:
-        from urllib.parse import urlsplit
+    Its loopback is ours only where the URL leads to ours, and an address that stands for all of them is none to go to.
+    """
+    if place.startswith("unix:"):
+        return place
+    host, _, port = place.rpartition(":")
+    asked = _authority(url).rpartition(":")[0]
+    everywhere = host in ("0.0.0.0", "[::]")  # compared with, not listened on
+    return f"{asked}:{port}" if everywhere or (_is_loopback(host) and not _is_loopback(asked)) else place
 
-        host = urlsplit(url if "://" in url else f"http://{url}").hostname or "127.0.0.1"
-        bracketed = f"[{host}]" if ":" in host else host
-        super().__init__({name: place.replace("127.0.0.1", bracketed) for name, place in DEFAULT_SERVICES.items()})
+
+def _authority(url: str) -> str:
+    """ "host:port" of a URL, with the port that its scheme means (RFC 9110 §4.2)."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError as error:
+        raise click.BadParameter(f"{url!r}: {error}", param_hint="--url") from None
+    return f"{f'[{host}]' if ':' in host else host}:{port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "[::1]") or host.startswith("127.")  # RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3
 
 
 def is_running(pid: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mailsandbox.cli.daemon import find_daemon, split_place
+from mailsandbox.cli.daemon import daemon, split_place
 from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, note, octets, say, say_json
@@ -132,7 +132,11 @@ def _place(
 ) -> "Server":
     from mailsandbox.cli.outgoing import Server
 
-    host, port = split_place(server) if server else find_daemon(ready_file, url).service(service)
+    if server:
+        host, port = split_place(server)
+    else:
+        with daemon(ready_file, url) as found:
+            host, port = found.service(service)
     if not server and service.endswith(".submissions"):
         tls = "implicit"
     return Server(host, port, tls=tls, login=login, password=password)

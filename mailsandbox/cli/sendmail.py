@@ -18,7 +18,7 @@ from typing import Final
 
 import click
 
-from mailsandbox.cli.daemon import NoDaemon, Refused, find_daemon, split_place
+from mailsandbox.cli.daemon import NoDaemon, Refused, daemon, split_place
 from mailsandbox.cli.failures import tell, wants_json
 from mailsandbox.cli.printing import say_json
 from mailsandbox.cli.sendmail_arguments import Asked, Usage, parse
@@ -97,7 +97,8 @@ def _place(asked: Asked) -> tuple[str, int]:
         return split_place(asked.server)
     path = asked.ready_file or os.environ.get("MAILSANDBOX_READY_FILE")
     url = asked.url or os.environ.get("MAILSANDBOX_URL")
-    return find_daemon(Path(path) if path else None, url).service("alpha.smtp")
+    with daemon(Path(path) if path else None, url) as found:
+        return found.service("alpha.smtp")
 
 
 def _queue_command(asked: Asked, name: str) -> int:

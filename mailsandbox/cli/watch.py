@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mailsandbox.cli.daemon import find_daemon, split_place
+from mailsandbox.cli.daemon import daemon, split_place
 from mailsandbox.cli.failures import NOT_DONE
 from mailsandbox.cli.options import daemon_options, json_option
 from mailsandbox.cli.printing import clean, many, note, octets, say, say_json_line
@@ -61,8 +61,9 @@ def command(
     """
     from mailsandbox.lab.watchers import watcher
 
-    found = find_daemon(ready_file, url)
-    watching = watcher(via, found.services, address, password=password, interval=interval, listen=split_place(listen))
+    with daemon(ready_file, url) as found:
+        services = found.services
+    watching = watcher(via, services, address, password=password, interval=interval, listen=split_place(listen))
     try:
         seen = asyncio.run(_watch(watching, count=count, timeout=timeout, as_json=as_json))
     except KeyboardInterrupt:

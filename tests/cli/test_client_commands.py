@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mailsandbox.cli.daemon import default_ready_file, find_daemon
+from mailsandbox.cli.daemon import default_ready_file, find_daemon, seen_from
 from mailsandbox.cli.journey import WIDTH, report
 
 ROW = {
@@ -231,6 +231,17 @@ def test_a_ready_file_names_the_daemon(tmp_path):
     assert found.service("imap") == ("127.0.0.1", 8)
 
 
+def test_a_daemon_without_http_is_not_mistaken_for_the_one_on_the_default_port(run, tmp_path):
+    path = tmp_path / "ready.json"
+    path.write_text(json.dumps({"version": 1, "pid": 1, "services": {"imap": "127.0.0.1:8"}}))
+    assert find_daemon(path, None).service("imap") == ("127.0.0.1", 8)
+    ran = run("list", "--ready-file", path)
+    assert (ran.code, ran.err) == (
+        1,
+        "mailsandbox: the daemon has no HTTP interface, which this needs: give access.http a port\n",
+    )
+
+
 def test_the_default_ready_file_is_found_unless_its_daemon_is_gone(tmp_path):
     path = default_ready_file()
     path.parent.mkdir()
@@ -247,9 +258,60 @@ def test_without_any_hint_the_default_ports_are_asked():
     assert found.service("alpha.smtp") == ("127.0.0.1", 1025)
 
 
-def test_a_url_names_the_host_of_the_other_services_too():
-    assert find_daemon(None, "http://[::1]:9000").service("imap") == ("::1", 1143)
+def test_the_daemon_of_a_url_is_asked_where_its_services_are_and_only_when_it_matters(scripted):
+    scripted.answers["GET", "/v1/services"] = 200, {"services": {"imap": "127.0.0.1:7", "http": "127.0.0.1:1"}}
+    found = find_daemon(None, scripted.url)
+    assert scripted.asked == []
+    assert found.service("imap") == ("127.0.0.1", 7)
+    assert found.services["http"] == scripted.url.removeprefix("http://")  # the URL reached it: it is right
+    assert [path for _, path, _, _ in scripted.asked] == ["/v1/services"]
+    found.close()
     assert find_daemon(None, "box.test:9000").url == "http://box.test:9000"
+
+
+@pytest.mark.parametrize(
+    ("url", "told", "place"),
+    [
+        ("http://box.test:8025", "0.0.0.0:1143", "box.test:1143"),
+        ("http://box.test:8025", "[::]:1143", "box.test:1143"),
+        ("http://box.test:8025", "127.0.0.1:1143", "box.test:1143"),  # its own loopback, not ours
+        ("http://[fd00::1]:8025", "[::]:1143", "[fd00::1]:1143"),
+        ("http://127.0.0.1:8025", "[::1]:1143", "[::1]:1143"),
+        ("http://localhost:8025", "127.0.0.1:1143", "127.0.0.1:1143"),
+        ("http://box.test:8025", "192.0.2.7:1143", "192.0.2.7:1143"),
+        ("http://box.test:8025", "unix:/run/lmtp", "unix:/run/lmtp"),
+    ],
+)
+def test_a_place_that_a_daemon_names_is_seen_from_where_its_url_was(url, told, place):
+    assert seen_from(url, told) == place
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, {"detail": "there is no /v1/services"}), (200, {"services": [1]}), (200, b"<html>"), (200, [])]
+)
+@pytest.mark.parametrize(
+    "arguments", [("send", "--to", "a@b.test", "--text", "x"), ("watch", "a@b.test", "--via", "idle")]
+)
+def test_a_url_of_something_else_is_an_error_that_names_it(run, scripted, answer, arguments):
+    scripted.answers["GET", "/v1/services"] = answer
+    ran = run(*arguments)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"mailsandbox: {scripted.url} does not say where its services are (")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "--to", "a@b.test", "--text", "x"),
+        ("watch", "a@b.test", "--via", "pop3", "--timeout", "0.1"),
+        ("watch", "a@b.test", "--via", "smtp", "--listen", "127.0.0.1:0", "--timeout", "0.1"),
+        ("import", __file__, "--account", "a@b.test", "--format", "eml"),
+    ],
+)
+def test_nobody_at_the_url_is_an_error_of_every_command_that_speaks_another_protocol(run, arguments):
+    ran = run(*arguments, "--url", "http://127.0.0.1:9")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no daemon answers at http://127.0.0.1:9 (Connection refused)" in ran.err
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 2, "pid": 1, "services": {}}'])

@@ -1,5 +1,6 @@
 """The commands against a real daemon, as a user has them in a terminal."""
 
+import io
 import json
 import socket
 import subprocess
@@ -55,6 +56,35 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_one(daemon, run, tmp_path):
     assert ran.code == 1
     assert taken in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_url_is_enough_for_the_commands_that_speak_smtp_and_imap(ready_file, run, tmp_path, monkeypatch, by):
+    """The daemon has no default port, and its ready file is not named."""
+    services = json.loads(ready_file.read_text())["services"]
+    url = f"http://{services['http']}"
+    named = ("--url", url) if by == "option" else ()
+    if by == "environment":
+        monkeypatch.setenv("MAILSANDBOX_URL", url)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Subject: piped\n\nx\n")))
+    whose = f"{by}@beta.test"
+    assert run("send", "--to", whose, "--subject", "sent", "--text", "x", *named).code == 0
+    assert run("sendmail", *named, whose).code == 0
+    (tmp_path / "m.eml").write_bytes(f"To: {whose}\r\nSubject: imported\r\n\r\nx\r\n".encode())
+    assert run("import", tmp_path / "m.eml", "--account", whose, *named).code == 0
+    assert run("wait", whose, "--count", "3", "--timeout", "20", *named).code == 0
+    assert {row["subject"] for row in run("list", whose, "--json", *named).json["messages"]} == {
+        "sent", "piped", "imported",
+    }  # fmt: skip
+    assert run("readyz", "--json", *named).json["services"] == services
+
+
+@pytest.mark.parametrize("via", ["pop3", "idle", "sse"])
+def test_a_url_is_enough_to_watch(ready_file, run, via):
+    url = f"http://{json.loads(ready_file.read_text())['services']['http']}"
+    ran = run("watch", f"watched-{via}@beta.test", "--via", via, "--timeout", "0.2", "--url", url)
+    assert ran.code == 1  # as nothing came
+    assert "watching by" in ran.err
 
 
 def test_a_message_is_sent_awaited_listed_shown_and_its_journey_told(daemon, run, tmp_path):

@@ -50,6 +50,12 @@ def queues(house):
     return queues
 
 
+async def test_the_services_are_told_as_in_the_ready_file(house):
+    house.context.services = {"alpha.smtp": "127.0.0.1:1025", "lmtp": "unix:/run/lmtp", "imap": "[::1]:1143"}
+    answer = await house.client.get("/v1/services")
+    assert answer.json() == {"services": house.context.services}
+
+
 async def test_accounts_come_into_being_by_post_and_go_by_delete(house):
     answer = await house.client.post("/v1/accounts", json={"address": "New@Beta.test"})
     assert (answer.status_code, answer.json()["address"]) == (201, "new@beta.test")

@@ -50,6 +50,7 @@ FIXED = {
     "GET /v1/export",
     "POST /v1/import",
     "POST /v1/reindex",
+    "GET /v1/services",
     "GET /livez",
     "GET /readyz",
     "GET /metrics",

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics (Prometheus text format 0.0.4)."""
+"""/livez, /readyz, /v1/services and /metrics (Prometheus text format 0.0.4)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -34,6 +34,11 @@ async def readyz(context: HttpContext, _: Request) -> Response:
     except MailsandboxError as error:
         raise Problem(503, f"the store does not answer: {error}", "not-ready", headers={"Retry-After": "1"}) from None
     return Json(shapes.Status("ready"))
+
+
+async def services(context: HttpContext, _: Request) -> Response:
+    """GET /v1/services: whoever knows the URL only finds the other protocols' ports."""
+    return Json(shapes.Services(dict(context.services)))
 
 
 async def metrics(context: HttpContext, _: Request) -> Response:
@@ -91,5 +96,6 @@ def _escaped(text: str) -> str:
 ENDPOINTS = (
     Endpoint("GET", "/livez", livez, "The process lives", gives=shapes.Status),
     Endpoint("GET", "/readyz", readyz, "It can be used", gives=shapes.Status, also=(503,)),
+    Endpoint("GET", "/v1/services", services, "Where every service listens", gives=shapes.Services),
     Endpoint("GET", "/metrics", metrics, "Numbers for Prometheus", gives="text/plain"),
 )

@@ -316,6 +316,12 @@ class Reset(Struct, kw_only=True, forbid_unknown_fields=True):
     namespace: str = ""
 
 
+class Services(Struct):
+    """ "host:port" (or "unix:/path") by service name, as in the ready file."""
+
+    services: dict[str, str]
+
+
 class Status(Struct):
     """Of a health check."""
 
