@@ -26,6 +26,15 @@ _PROTOCOLS: Final = {
 }
 
 
+_OPERATIONS: Final = {
+    "hold": "held",
+    "release": "released",
+    "retry": "made due at once",
+    "bounce": "returned to its sender",
+    "remove": "removed from the queue, nobody told,",
+}
+
+
 @click.command()
 @click.argument("any_id", metavar="ID")
 @click.option("--transcript/--no-transcript", default=True, help="With what was said on the wire.  [default: with]")
@@ -65,9 +74,12 @@ def _hop(hop: Json, began: float, *, transcript: bool) -> Iterator[str]:
         yield from _wrapped(f"alias {clean(expansion['address'])}: {members}")
     for refusal in hop["undelivered"]:
         yield from _wrapped(f"not delivered to {clean(refusal['recipient'])}: {clean(refusal['reply'])}")
-    for attempt in hop["attempts"]:
+    for entry in sorted([*hop["attempts"], *hop.get("operations", [])], key=_turn):
         yield ""
-        yield from _attempt(attempt, began, transcript=transcript)
+        if "action" in entry:
+            yield from _operation(entry, began)
+        else:
+            yield from _attempt(entry, began, transcript=transcript)
     for shown in hop["deliveries"]:
         yield ""
         yield from _delivery(shown, began)
@@ -111,6 +123,17 @@ def _attempt(attempt: Json, began: float, *, transcript: bool) -> Iterator[str]:
         yield "   the reply was lost after the last octet: there may be a second copy"
     if transcript:
         yield from transcript_lines(attempt["transcript"])
+
+
+def _turn(entry: Json) -> tuple[int, bool]:
+    """What an operator did comes before the attempt of the next number: a manual clock stands still between them."""
+    return (entry["attempts"] + 1, False) if "action" in entry else (entry["number"], True)
+
+
+def _operation(done: Json, began: float) -> Iterator[str]:
+    what = _OPERATIONS.get(done["action"], clean(done["action"]))
+    addresses = ", ".join(map(clean, done["recipients"]))
+    yield from _wrapped(f"{what} by the operator {_since(done['at'], began)}: {addresses}")
 
 
 def _octets_changed(attempt: Json) -> Iterator[str]:

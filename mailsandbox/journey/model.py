@@ -124,12 +124,27 @@ class Expanded(msgspec.Struct, frozen=True):
 
 
 class Undelivered(msgspec.Struct, frozen=True):
-    """A recipient of an accepted message has no mailbox that could take it; `reply` says why."""
+    """A recipient of an accepted message was given up: no mailbox could take it, or its time was over.
+
+    `reply` says why; `queue_id` is set where a queue gave it up.
+    """
 
     site: str
     recipient: str
     reply: str
     at: float
+    queue_id: str = ""
+
+
+class Operated(msgspec.Struct, frozen=True):
+    """An operator did something to the message in a site's queue, which did change something there."""
+
+    site: str
+    queue_id: str
+    at: float
+    action: str  # hold, release, retry, bounce, remove
+    recipients: list[str]  # that were in the queue then
+    attempts: int  # that had ended by then: it comes before the attempt of the next number
 
 
 class Notified(msgspec.Struct, frozen=True):
@@ -151,4 +166,4 @@ class FirstShown(msgspec.Struct, frozen=True):
     after_ms: float  # since the commit
 
 
-JourneyEvent = Accepted | Attempted | Delivered | Expanded | Undelivered | Notified | FirstShown
+JourneyEvent = Accepted | Attempted | Delivered | Expanded | Undelivered | Operated | Notified | FirstShown

@@ -375,7 +375,11 @@ class Attempts:
             if settlement.dropped:
                 moved += around.spool.drop_in(tx, item.queue_id, content, settlement.dropped)
             # Whoever took these recipients over meanwhile tells the sender; nobody is told twice.
-            if notice is not None and moved:
+            if not moved:
+                return
+            for told in settlement.events:
+                around.record(tx, JourneyId(item.journey_id), told)
+            if notice is not None:
                 notice(tx)
 
         return work

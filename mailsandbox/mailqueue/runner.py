@@ -23,7 +23,7 @@ from mailsandbox.mailqueue.interruptions import interrupted
 from mailsandbox.mailqueue.memory import Load
 from mailsandbox.mailqueue.model import Courier, NewItem, QueuedItem, QueuedRecipient, RecipientStatus
 from mailsandbox.mailqueue.schedule import RetryPolicy
-from mailsandbox.mailqueue.settling import attend, give_up
+from mailsandbox.mailqueue.settling import attend, give_up, operated
 from mailsandbox.mailqueue.spool import Lease, Spool, Stored
 from mailsandbox.message.envelope import domain_of
 from mailsandbox.message.underway import Underway
@@ -247,7 +247,7 @@ class Queue:
         self._sleeper = None
         self._wake.set()
 
-    # What operators ask for
+    # What operators ask for: what changes a message enters its journey in the transaction of the change
 
     async def items(self, *, limit: int = 1000, after: str = "") -> list[QueuedItem]:
         """Items in the order of their queue ids, from behind `after`."""
@@ -263,15 +263,25 @@ class Queue:
 
     async def hold(self, queue_id: str) -> None:
         """Do not try it until it is released; an attempt under way is not stopped."""
-        await self._database.write(lambda tx: self._spool.hold_in(tx, queue_id, held=True))
+
+        def work(tx: Tx) -> None:
+            item = self._spool.item_in(tx, queue_id).item
+            self._spool.hold_in(tx, queue_id, held=True)
+            if not item.held:
+                self._operated(tx, item, "hold")
+
+        await self._database.write(work)
         self._attempts.cancel(queue_id)
 
     async def release(self, queue_id: str) -> None:
         """Let it go, and try it at once."""
 
         def work(tx: Tx) -> None:
+            item = self._spool.item_in(tx, queue_id).item
             self._spool.hold_in(tx, queue_id, held=False)
-            self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+            due = self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+            if item.held or due:
+                self._operated(tx, item, "release" if item.held else "retry")
 
         await self._database.write(work)
         self._wake.set()
@@ -280,8 +290,11 @@ class Queue:
         """Try its waiting recipients now; returns how many. A held item stays held."""
 
         def work(tx: Tx) -> int:
-            self._spool.item_in(tx, queue_id)
-            return self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+            item = self._spool.item_in(tx, queue_id).item
+            due = self._spool.retry_in(tx, now=self._clock.now(), queue_id=queue_id)
+            if due:
+                self._operated(tx, item, "retry")
+            return due
 
         due = await self._database.write(work)
         self._wake.set()
@@ -337,10 +350,15 @@ class Queue:
 
         def work(tx: Tx) -> None:
             stored = self._spool.item_in(tx, queue_id)
-            self._spool.drop_in(tx, queue_id, stored.content, [row.number for row in stored.item.recipients])
+            numbers = [row.number for row in stored.item.recipients]
+            if self._spool.drop_in(tx, queue_id, stored.content, numbers):
+                self._operated(tx, stored.item, "remove")
 
         await self._database.write(work)
         self._attempts.cancel(queue_id)
+
+    def _operated(self, tx: Tx, item: QueuedItem, action: str) -> None:
+        self._record(tx, JourneyId(item.journey_id), operated(item, action, now=self._clock.now()))
 
     async def reset(self) -> int:
         """Drop everything without telling anybody; returns how many messages."""

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from msgspec import structs
 
+from mailsandbox.journey.model import Operated, Undelivered
 from mailsandbox.mailqueue.model import (
     Action,
     Done,
@@ -33,11 +34,12 @@ _NO_WORD: Final = reply(451, "4.3.0", "the courier reported nothing about this r
 
 @dataclass(slots=True)
 class Settlement:
-    """Rows to remove, rows to let wait, and what is to be told."""
+    """Rows to remove, rows to let wait, what is to be told, and what the journey says that no attempt does."""
 
     dropped: list[int] = field(default_factory=list)
     deferred: list[Deferral] = field(default_factory=list)
     reports: list[RecipientReport] = field(default_factory=list)
+    events: list[Undelivered | Operated] = field(default_factory=list)
 
 
 def settle(
@@ -63,8 +65,7 @@ def settle(
                 _finish(result, row, "fail")
                 _tell_failure(result, tried, item.envelope, status_of(answer, "5.0.0"), now)
             case Later() if now >= limits.expires_at:
-                _finish(result, row, "expire")
-                _tell_failure(result, tried, item.envelope, EXPIRED, now)
+                _expire(result, item, tried, now)
             case Later():
                 attempts = row.attempts + 1
                 again = min(now + backoff(policy, attempts, rng), limits.expires_at)
@@ -88,8 +89,7 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
         if row.next_attempt <= now and (now < limits.expires_at or row.last_attempt is None):
             tried.append(row)
         elif now >= limits.expires_at:
-            _finish(result, row, "expire")
-            _tell_failure(result, row, item.envelope, EXPIRED, now)
+            _expire(result, item, row, now)
         else:
             _wait(result, structs.replace(row, status=move(row.status, "shed")), limits, now)
     return tried, result
@@ -97,12 +97,19 @@ def attend(item: QueuedItem, *, policy: RetryPolicy, now: float) -> tuple[list[Q
 
 def give_up(item: QueuedItem, answer: Reply, *, now: float) -> Settlement:
     """The settlement of an operator's wish to return the message to its sender."""
-    result = Settlement()
+    result = Settlement(events=[operated(item, "bounce", now=now)])
     for row in item.recipients:
         _finish(result, row, "bounce")
         given_up = structs.replace(row, reply=answer, remote="")
         _tell_failure(result, given_up, item.envelope, status_of(answer, "5.0.0"), now)
     return result
+
+
+def operated(item: QueuedItem, action: str, *, now: float) -> Operated:
+    """What the journey says of an operator's action on the item as it was before."""
+    addresses = [row.address for row in item.recipients]
+    attempts = max((row.attempts for row in item.recipients), default=0)
+    return Operated(item.site, item.queue_id, now, action, addresses, attempts)
 
 
 def status_of(answer: Reply, otherwise: str) -> str:
@@ -119,6 +126,14 @@ def wants_failure(recipient: Recipient) -> bool:
 def _finish(result: Settlement, row: QueuedRecipient, event: str) -> None:
     move(row.status, event)
     result.dropped.append(row.number)
+
+
+def _expire(result: Settlement, item: QueuedItem, row: QueuedRecipient, now: float) -> None:
+    """Give `row` up, as its time is over. The journey says so even where the sender is told nothing."""
+    _finish(result, row, "expire")
+    _tell_failure(result, row, item.envelope, EXPIRED, now)
+    why = f"554 {EXPIRED} Delivery time expired; the last answer was: {row.reply}"
+    result.events.append(Undelivered(item.site, row.address, why, now, item.queue_id))
 
 
 def _wait(result: Settlement, row: QueuedRecipient, limits: Deadlines, now: float) -> None:

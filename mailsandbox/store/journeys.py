@@ -24,6 +24,7 @@ from mailsandbox.journey.model import (
     JourneyEvent,
     JourneyId,
     Notified,
+    Operated,
     Undelivered,
 )
 from mailsandbox.store.model import message_id_of, parse_message_id
@@ -56,12 +57,13 @@ MAX_REMEMBERED: Final = 200_000  # UIDs, about 12 MB
 MAX_WAITING: Final = 20_000  # sightings not yet written; more are not recorded
 _CHUNK: Final = 500  # sightings in one transaction
 
-KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Expanded | Undelivered | Notified]]] = {
+KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Expanded | Undelivered | Operated | Notified]]] = {
     "accepted": Accepted,
     "attempted": Attempted,
     "delivered": Delivered,
     "expanded": Expanded,
     "undelivered": Undelivered,
+    "operated": Operated,
     "notified": Notified,
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}

@@ -191,7 +191,7 @@ class Changes(Struct, kw_only=True, omit_defaults=True):
 
 
 class JourneyView(Struct, kw_only=True):
-    """The way of one message. `state` is delivered, queued or failed; `findings` are those of all hops."""
+    """The way of one message. `state`: delivered, queued, held, failed or removed; `findings` are those of all hops."""
 
     id: str
     state: str
