@@ -17,7 +17,7 @@ from mailsandbox.message.remembered import remembered
 from mailsandbox.message.transfer import IDENTITY
 
 MAX_DEPTH: Final = 100  # nested parts; Postfix mime_nesting_limit
-MAX_HEADER: Final = 102_400  # octets of one header; Postfix header_size_limit
+MAX_HEADER: Final = 102_400  # octets of one header up to its blank line; Postfix header_size_limit
 MAX_PARTS: Final = 10_000  # of one message; mox and Dovecot bound it likewise
 MAX_FIELDS: Final = 100_000  # of one message, all parts together
 MAX_LINE: Final = 1_100  # octets of a line that is looked at as a delimiter; boundaries have 70 (RFC 2046 §5.1.1)
@@ -377,7 +377,7 @@ class _Scanner:
         octets, fields, position = self._octets, list[Field](), start
         limit = start + self.max_header
         match, junk, before_junk = _FIELD.match, -1, 0
-        ended = True  # by what ends a header, if it ended here
+        ended, too_many = True, False  # ended: by what ends a header, if it ended here
         while position < self._size:
             if octets.startswith(b"--", position) and (self._match(position) or self._own(fields, position)):
                 break
@@ -386,14 +386,14 @@ class _Scanner:
                 break
             found = match(octets, position)
             if found is not None:
-                if position >= limit or self._fields >= self.max_fields:
-                    text = f"header larger than {self.max_header} octets"
-                    findings.append(Finding("header-limit", "RFC 5322 §2.2", text, limit, number, "5.6.0"))
-                    rest = _FIELDS.match(octets, position)
-                    position = rest.end() if rest else position
+                value_start, end = found.span(2)
+                if end > limit or self._fields >= self.max_fields:
+                    # What is beyond is not taken apart: a Content-Type of megabytes would take seconds.
+                    too_many = end <= limit
+                    position = (_FIELDS.match(octets, position) or found).end()
                     break
                 self._fields += 1
-                name, (value_start, end) = found[1], found.span(2)
+                name = found[1]
                 key = _USUAL_NAMES.get(name) or name.decode("ascii").lower()
                 fields.append(Field(name, key, position, value_start, end))
                 position, ended = end, True
@@ -412,7 +412,14 @@ class _Scanner:
             if not ended and not self._own(fields, position):
                 del fields[before_junk:]
                 position = junk
+        if position > limit or too_many:
+            findings.append(self._too_large(position if too_many else limit, number, many=too_many))
         return fields, position
+
+    def _too_large(self, at: int, number: str, *, many: bool) -> Finding:
+        """One field or all of them together, folded or not: the limit is that of the whole header."""
+        text = f"more than {self.max_fields} header fields" if many else f"header larger than {self.max_header} octets"
+        return Finding("header-limit", "RFC 5322 §2.2", text, at, number, "5.6.0")
 
     def _own(self, fields: list[Field], position: int) -> bool:
         """Whether a line in the header is the delimiter that this header's own Content-Type announces."""

@@ -98,6 +98,52 @@ def test_limits_of_structure_are_refused_in_every_mode(mode):
     assert "more than 10000 parts" in reply(received(many, mode))
 
 
+def one_field(size):
+    return b"Subject: " + b"x" * (size - 11) + b"\r\n"
+
+
+def one_folded_field(size):
+    lines, rest = divmod(size - 12, 78)
+    return b"Subject: x\r\n" + (b" " + b"x" * 75 + b"\r\n") * (lines - 1) + b" " + b"x" * (75 + rest) + b"\r\n"
+
+
+def many_fields(size):
+    count, rest = divmod(size, 10)
+    return b"X: 12345\r\n" * (count - 1) + b"X: 12345" + b"y" * rest + b"\r\n"
+
+
+@pytest.mark.rfc(5322, "2.2")
+@pytest.mark.parametrize("mode", ["strict", "lenient", "normalize"])
+@pytest.mark.parametrize("end", [b"\r\nbody\r\n", b""], ids=["blank line", "end of message"])
+@pytest.mark.parametrize("header", [one_folded_field, many_fields])
+def test_a_header_holds_102400_octets_however_they_are_divided(mode, end, header):
+    assert len(header(102_400)) == 102_400
+    assert isinstance(received(header(102_400) + end, mode), Accept)
+    for size in (102_401, 3_000_000):
+        said = reply(received(header(size) + end, mode))
+        assert said.startswith("554 5.6.0")
+        assert "header larger than 102400" in said
+
+
+@pytest.mark.rfc(5322, "2.2")
+@pytest.mark.parametrize("mode", ["strict", "lenient", "normalize"])
+@pytest.mark.parametrize("end", [b"\r\nbody\r\n", b"", None], ids=["blank line", "end of message", "no line end"])
+def test_a_header_of_one_line_is_limited_too(mode, end):
+    def message(size):
+        return one_field(size) + end if end is not None else one_field(size + 2)[:-2]
+
+    assert "header-limit" not in rules(received(message(102_400), mode))  # strict has its own reason: the line
+    for size in (102_401, 3_000_000):
+        assert "header larger than 102400" in reply(received(message(size), mode))
+
+
+@pytest.mark.rfc(5322, "2.2")
+def test_the_header_of_a_body_part_is_limited_too():
+    top = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    assert isinstance(received(top + many_fields(102_400) + b"\r\nx\r\n--b--\r\n", "lenient"), Accept)
+    assert "header larger than 102400" in reply(received(top + many_fields(102_401) + b"\r\nx\r\n--b--\r\n", "lenient"))
+
+
 @pytest.mark.parametrize(
     ("lines", "rule"),
     [

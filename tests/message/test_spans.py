@@ -247,6 +247,12 @@ def test_limits_stop_the_splitting_and_are_findings():
     large = scan(b"A: b\r\n" * 100 + b"\r\nbody", max_header=60)
     assert [finding.rule for finding in large.findings] == ["header-limit"]
     assert (len(large.fields), large.body) == (10, Span(602, 606))
+    crossing = scan(b"A: b\r\nContent-Type: a/b" + b"; c=d" * 20 + b"\r\n\r\nbody", max_header=60)
+    assert [finding.rule for finding in crossing.findings] == ["header-limit"]
+    assert ([field.key for field in crossing.fields], crossing.content_type.explicit) == (["a"], False)
+    many_fields = scan(b"A: b\r\n" * 100 + b"\r\nbody", max_fields=10)
+    assert [finding.text for finding in many_fields.findings] == ["more than 10 header fields"]
+    assert (len(many_fields.fields), many_fields.body) == (10, Span(602, 606))
 
 
 HOSTILE = {
