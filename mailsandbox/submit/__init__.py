@@ -5,5 +5,6 @@ connection    octets to lines, lines to commands     transaction   MAIL and RCPT
 receiving     DATA and BDAT to a message             conversation  what is offered and decided, sans I/O
 wire          replies, record, time, faults          spool         memory bound for messages coming in
 commands      aiosmtpd's commands, and others        handler       aiosmtpd's hooks, AUTH mechanisms
+legible       what of a client's lines is remembered
 handover      the same gate for messages in process
 """

@@ -73,8 +73,11 @@ class SmtpCommands(SMTP, abc.ABC):
     # -- what the connection does ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def say(self, answer: Reply, *, utf8: bool = False) -> None:
-        """Reply, in UTF-8 where the client asked for it; sent when no more commands are here (RFC 2920 §3.2)."""
+    def say(self, answer: Reply, *, utf8: bool = False, unrecorded: str = "") -> None:
+        """Reply, in UTF-8 where the client asked for it; sent when no more commands are here (RFC 2920 §3.2).
+
+        `unrecorded`: what of it may be a secret of the client's.
+        """
 
     @abc.abstractmethod
     def say_line(self, line: str) -> None:
@@ -95,6 +98,10 @@ class SmtpCommands(SMTP, abc.ABC):
     @abc.abstractmethod
     def take_response(self, *, expected: bool) -> None:
         """From now on (or no longer) lines go to aiosmtpd's reader: challenges of AUTH are answered there."""
+
+    @abc.abstractmethod
+    def hide_response(self) -> None:
+        """A challenge was answered, or not: what the client said is a secret."""
 
     @abc.abstractmethod
     def response_too_long(self) -> None:
@@ -255,19 +262,30 @@ class SmtpCommands(SMTP, abc.ABC):
     async def challenge_auth(
         self, challenge: str | bytes, encode_to_b64: bool = True, log_client_response: bool = False
     ) -> Any:  # Any: octets, or its MISSING, whose type it keeps to itself
-        """aiosmtpd's, with the response read from its reader."""
+        """aiosmtpd's, with the response read from its reader, and remembered before it is answered, as "***"."""
         self.take_response(expected=True)
         try:
-            return await super().challenge_auth(challenge, encode_to_b64)
+            await self.push(
+                b"334 " + base64.b64encode(challenge if isinstance(challenge, bytes) else challenge.encode())
+            )
+            line = await self._reader.readline()
         except ValueError:  # from the reader: longer than its limit
-            pass
+            line = None
         finally:
             self.take_response(expected=False)
-        self.response_too_long()
-        return MISSING
+            self.hide_response()
+        if line is None:
+            self.response_too_long()
+            return MISSING
+        response = line.strip().decode("latin-1")
+        if response == "*":  # RFC 4954 §4
+            self.say(reply(501, "5.7.0", "Auth aborted"))
+            return MISSING
+        decoded = self.decode_response(response)
+        return MISSING if decoded is None else decoded
 
     def decode_response(self, text: str) -> bytes | None:
-        """An initial response; None where it is not base64, which is said here."""
+        """A response; None where it is not base64, which is said here."""
         try:
             return base64.b64decode(text.encode("ascii"), validate=True)
         except (binascii.Error, UnicodeEncodeError):

@@ -21,6 +21,7 @@ from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
 from mailsandbox.submit.eager import start
+from mailsandbox.submit.legible import readable
 from mailsandbox.submit.model import Kind
 from mailsandbox.submit.peers import proxied_client
 from mailsandbox.submit.receiving import SmtpReceiving
@@ -37,6 +38,7 @@ _STAGES: Final = {"HELO": "ehlo", "LHLO": "ehlo"}
 # Cross-protocol requests: a browser can be made to post to this port. Postfix: smtpd_forbidden_commands.
 _HTTP_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"})
 _TEXT_8BIT: Final = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})  # RFC 6531 §3.1: commands that may carry UTF-8
+_ALWAYS_SHOWN: Final = frozenset({"EHLO", "HELO", "LHLO", "MAIL", "RCPT", "RSET", "NOOP", "QUIT"})
 _UNSAFE: Final = frozenset(chr(code) for code in (*range(0x20), 0x7F) if code != 0x09)
 
 _TOO_LONG: Final = reply(500, "5.5.2", "Line too long (RFC 5321 §4.5.3.1.4)")
@@ -289,12 +291,15 @@ class SmtpConnection(SmtpReceiving):
         verb, _, argument = text.partition(" ")
         self._verb = verb = verb.upper()
         plain = text.isascii()
-        self._record.client(text if plain and verb != "AUTH" else _shown(text, verb))
+        legible = self._legible
+        shown = text if plain and verb in _ALWAYS_SHOWN and not legible.in_doubt else legible.line(text)
+        self._record.client(shown)
         if (refusal := self._line_refused(line, text, verb, plain=plain)) is not None:
             if isinstance(refusal, Hang):
                 self.hang(refusal)
             else:
-                self.say(refusal)
+                echoed = verb not in self._shared.methods and shown != readable(text)
+                self.say(refusal, unrecorded=_echo(text) if echoed else "")
             return
         argument = argument.strip(" \t")  # RFC 5321 §4.1.1: trailing white space is tolerated
         if self._faults and (action := self._fault(verb, text)) is not None:
@@ -321,7 +326,7 @@ class SmtpConnection(SmtpReceiving):
             # RFC 2920 §3.1: only where the server offers it may a client send on before the reply.
             return Hang(reply(503, "5.5.0", "PIPELINING is not offered here (RFC 2920 §3.1)"))
         if verb not in self._shared.methods:
-            return self._unrecognized(verb)
+            return self._unrecognized(text, verb)
         if not text.isprintable() and not _UNSAFE.isdisjoint(text):
             return _CONTROL
         if not plain and verb not in _TEXT_8BIT:
@@ -334,7 +339,7 @@ class SmtpConnection(SmtpReceiving):
                 return Hang(reply(421, "4.7.0", f"{verb} sent too many times"))
         return None
 
-    def _unrecognized(self, verb: str) -> Reply | Hang:
+    def _unrecognized(self, text: str, verb: str) -> Reply | Hang:
         if verb in _HTTP_METHODS:
             return Hang(reply(554, "5.7.0", "This is SMTP, not HTTP"))
         self._unknown += 1
@@ -342,8 +347,7 @@ class SmtpConnection(SmtpReceiving):
             return Hang(reply(421, "4.7.0", "Too many unrecognized commands"))
         if not verb:
             return reply(500, "5.5.1", "An empty line is no command (RFC 5321 §4.1.1)")
-        shown = verb[:20] if verb.isascii() and verb.isprintable() else ascii(verb[:20])
-        return reply(500, "5.5.1", f"Command {shown} not recognized (RFC 5321 §4.2.4)")
+        return reply(500, "5.5.1", f"Command {_echo(text)} not recognized (RFC 5321 §4.2.4)")
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -369,9 +373,7 @@ class SmtpConnection(SmtpReceiving):
             await self._shared.methods[verb](self, argument or None)
 
 
-def _shown(text: str, verb: str) -> str:
-    """A command as the transcript has it: no password, no surrogates."""
-    if verb == "AUTH":
-        words = text.split(" ")
-        return " ".join([*words[:2], *("***" for _ in words[2:])])
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _echo(text: str) -> str:
+    """What was said in a command's place, as a reply may quote it."""
+    verb = text.partition(" ")[0].upper()[:20]
+    return verb if verb.isascii() and verb.isprintable() else ascii(verb)

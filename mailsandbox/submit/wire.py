@@ -20,6 +20,7 @@ from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.commands import SmtpCommands, reply_of
 from mailsandbox.submit.conversation import Hang
 from mailsandbox.submit.eager import Waiting, start, within_task
+from mailsandbox.submit.legible import Legible
 from mailsandbox.submit.model import Authentication
 from mailsandbox.submit.spool import Spool
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_AHEAD: Final = 65_536  # octets a client may send ahead while we work; then reading pauses
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on with 0 seconds: close() sends RST
+_BEGIN_ANEW: Final = ("MAIL", "RSET")
 _FLUSHED: Final = (220, 221, 334, 421)  # replies after which something other than a reply happens on the wire
 
 
@@ -93,6 +95,7 @@ class SmtpWire(SmtpCommands):
         self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._outcome = ""
         self._verb = ""  # of the command that is answered
+        self._legible = Legible(shared.methods)
 
     @abc.abstractmethod
     def _run(self) -> None:
@@ -181,8 +184,8 @@ class SmtpWire(SmtpCommands):
 
     # -- replies and the end -----------------------------------------------------------------------------------------
 
-    def say(self, answer: Reply, *, utf8: bool = False) -> None:
-        """Reply; sent with those before it when no more commands are here."""
+    def say(self, answer: Reply, *, utf8: bool = False, unrecorded: str = "") -> None:
+        """Reply; sent with those before it when no more commands are here. `unrecorded` stays out of the record."""
         if self._muted:
             return
         code = answer.code
@@ -192,11 +195,15 @@ class SmtpWire(SmtpCommands):
             answer = Reply(answer.code, "", answer.lines)
         octets = answer.encode(utf8=utf8)
         self._out.append(octets)
-        if len(answer.lines) == 1:
+        if unrecorded:
+            self._record.server(octets[:-2].decode().replace(unrecorded, "***"))
+        elif len(answer.lines) == 1:
             self._record.server(octets[:-2].decode())
         else:
             for line in octets.decode().splitlines():
                 self._record.server(line)
+        if self._legible.in_doubt and (code == 235 or (code == 250 and self._verb in _BEGIN_ANEW)):
+            self._legible.in_doubt = False
         if code in _FLUSHED:
             self._flush()
         if answer.code == 421 and self._reading is not Reading.CLOSED:
@@ -240,8 +247,10 @@ class SmtpWire(SmtpCommands):
             self._reading = self._before_response
         self._input += held
         held.clear()
-        if self.conversation.client.helo:
-            self._record.client("***")
+
+    def hide_response(self) -> None:
+        """For the answer to a challenge."""
+        self._record.client("***")
 
     def has_more_input(self) -> bool:
         """Whether the client has sent more than has been read."""
@@ -264,8 +273,8 @@ class SmtpWire(SmtpCommands):
             out.clear()
 
     def hang(self, answer: Hang) -> None:
-        """Reply and close; what the client sent besides is shown, not answered."""
-        for line in bytes(self._input[:1_000]).decode("utf-8", "backslashreplace").splitlines()[:10]:
+        """Reply and close; what the client sent besides is counted, not answered."""
+        for line in self._legible.unasked(bytes(self._input)):
             self._record.client(line)
         self._outcome = self._outcome or answer.outcome
         self._reading = Reading.CLOSED
