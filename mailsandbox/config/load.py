@@ -77,13 +77,14 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
     tls = convert(source, ("tls",), tables, TlsTable)
     if bool(tls.certificate) != bool(tls.key):
         raise source.error(("tls",), "certificate and key must be given together")
+    credentials = _accounts(tables, source)
     return SandboxSpec(
-        sites=sites(tables, source),
+        sites=sites(tables, credentials, source),
         host=address(source, ("server", "host"), server.host),
         data=Path(server.data) if server.data else None,
         database=database_url(source, ("server", "database"), server.database),
         manual_clock=one_of(source, ("clock", "mode"), clock.mode, ("system", "manual")) == "manual",
-        credentials=_accounts(tables, source),
+        credentials=credentials,
         relay=_relay(tables, source),
         routes=_routes(tables.get("routes", []), source),
         zone=_zone(tables, source),

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
+from mailsandbox.config.contradictions import refuse_contradictions, refuse_idle_check
 from mailsandbox.config.source import Source, convert, convert_names, convert_value
 from mailsandbox.config.tables import ListenerSettings, ListenerTable, SiteTable
 from mailsandbox.config.values import one_of, period, port
 from mailsandbox.sasl import MECHANISMS
 from mailsandbox.specs import DEFAULT_SITES, NamedListener, SiteSpec
+from mailsandbox.store.credentials import Credentials
 
 KINDS: Final = ("smtp", "submission", "submissions", "lmtp")
 # Keywords of EHLO, and whether a number may follow. Others are listed to clients as they are where they begin with X.
@@ -36,12 +38,13 @@ _ELSEWHERE: Final = {
 }
 
 
-def sites(tables: dict[str, Any], source: Source) -> tuple[SiteSpec, ...]:  # Any: parsed TOML
+def sites(tables: dict[str, Any], credentials: Credentials, source: Source) -> tuple[SiteSpec, ...]:  # Any: TOML
     """The default sites as changed by the file, then those that the file adds."""
     given = convert_names(source, ("sites",), tables)
     found = {site.name: site for site in DEFAULT_SITES}
     for name in given:
         found[name] = _site(name, found.get(name), convert(source, ("sites", name), tables, SiteTable), source)
+        refuse_contradictions(found[name], credentials, source)
     domains = [site.domain for site in found.values()]
     for name in given:
         if domains.count(found[name].domain) > 1:
@@ -63,7 +66,9 @@ def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source)
     listeners = values.pop("listeners", None) or {}
     site = dataclasses.replace(default or SiteSpec(name=name, domain=f"{name}.test"), **values)
     named = (_listener(one, table, site, (*path, "listeners", one), source) for one, table in listeners.items())
-    return dataclasses.replace(site, listeners=tuple(named))
+    site = dataclasses.replace(site, listeners=tuple(named))
+    refuse_idle_check(site, given=table.check_sender is not None, path=path, source=source)
+    return site
 
 
 def _listener(
@@ -86,7 +91,9 @@ def _listener(
         values.setdefault("greylist", None)
     elif site.auth == "required":
         values.setdefault("auth", "offered")
-    return NamedListener(name, dataclasses.replace(site, **values), kind, table.port, table.socket)
+    settings = dataclasses.replace(site, **values)
+    refuse_idle_check(settings, given=table.check_sender is not None, kind=kind, path=path, source=source)
+    return NamedListener(name, settings, kind, table.port, table.socket)
 
 
 def _settings(table: ListenerSettings, path: tuple[str, ...], source: Source) -> dict[str, Any]:

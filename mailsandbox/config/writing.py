@@ -1,5 +1,6 @@
 """A specification back to the tables of the configuration file: what is in force, in words that can be loaded again."""
 
+from mailsandbox.config.contradictions import checks_senders
 from mailsandbox.specs import SandboxSpec, SiteSpec
 from mailsandbox.store.retention import Limits
 
@@ -67,16 +68,21 @@ def _site(site: SiteSpec) -> Tables:
         submission=site.submission,
         submissions=site.submissions,
         lmtp=site.lmtp,
-        **_settings(site),
+        **_settings(site, senders=checks_senders(site)),
         listeners={
-            one.name: _given(kind=one.kind, port=one.port, socket=one.socket or None, **_settings(one.settings))
+            one.name: _given(
+                kind=one.kind,
+                port=one.port,
+                socket=one.socket or None,
+                **_settings(one.settings, senders=checks_senders(one.settings, one.kind)),
+            )
             for one in site.listeners
         }
         or None,
     )
 
 
-def _settings(site: SiteSpec) -> Tables:
+def _settings(site: SiteSpec, *, senders: bool) -> Tables:
     return _given(
         receive=site.receive,
         offers=list(site.offers),
@@ -87,7 +93,7 @@ def _settings(site: SiteSpec) -> Tables:
         enhanced_codes=site.enhanced_codes,
         vrfy=site.vrfy,
         expn=site.expn,
-        check_sender=site.check_sender,
+        check_sender=site.check_sender if senders else None,
         greylist=None if site.greylist is None else _seconds(site.greylist),
         trusted_peers=list(site.trusted_peers),
         proxy_peers=list(site.proxy_peers),

@@ -104,3 +104,90 @@ def test_an_unknown_variable_is_an_error_with_what_was_meant():
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"/nonexistent/box\.toml: cannot be read: No such file"):
         load(Path("/nonexistent/box.toml"))
+
+
+EXTRA = "[sites.alpha.listeners.x]\nport = 0\n"
+
+
+@pytest.mark.rfc(5321, "4.1.2")
+@pytest.mark.parametrize("domain", ["not a domain", "", "a..test", "-a.test", "a_b.test", "[127.0.0.1", "x" * 64])
+def test_a_site_is_named_by_a_domain(domain):
+    with pytest.raises(ConfigError, match=r"^box\.toml:3: sites\.alpha\.domain: .*cannot be greeted with"):
+        parse(f'[sites.alpha]\n\ndomain = "{domain}"\n', name="box.toml")
+
+
+@pytest.mark.parametrize("domain", ["alpha", "[127.0.0.1]", "[IPv6:::1]", "mx-1.alpha.test"])
+def test_a_label_or_an_address_literal_is_a_domain_too(domain):
+    assert parse(f'[sites.alpha]\ndomain = "{domain}"\n').sites[0].domain == domain
+
+
+def test_a_site_whose_name_makes_no_domain_needs_one():
+    with pytest.raises(ConfigError, match=r"^box\.toml:1: sites\.my_site\.domain: 'my_site\.test'"):
+        parse("[sites.my_site]\nsmtp = 0\n", name="box.toml")
+    assert parse('[sites.my_site]\ndomain = "my.test"\n').sites[2].domain == "my.test"
+
+
+SHUT = [
+    ('[sites.alpha]\noffers = ["BINARYMIME"]\n', 2, "sites.alpha.offers", "RFC 3030 §3"),
+    ('[sites.alpha]\nsubmission_offers = ["BINARYMIME"]\n', 2, "sites.alpha.submission_offers", "RFC 3030 §3"),
+    (f'{EXTRA}offers = ["binarymime"]\n', 3, "sites.alpha.listeners.x.offers", "RFC 3030 §3"),
+    ("[sites.alpha]\ntls_required = true\n", 2, "sites.alpha.tls_required", "alpha.smtp does not offer STARTTLS"),
+    (f"{EXTRA}tls_required = true\n", 3, "sites.alpha.listeners.x.tls_required", "does not offer STARTTLS"),
+    ('[sites.alpha]\nauth = "required"\nmechanisms = []\n', 3, "sites.alpha.mechanisms", "nobody could send"),
+    (
+        '[sites.alpha]\nauth = "required"\nmechanisms = ["CRAM-MD5"]\n',
+        3,
+        "sites.alpha.mechanisms",
+        "accounts with a password; alpha.submission requires AUTH",
+    ),
+    (
+        f'{EXTRA}auth = "required"\nmechanisms = []\n',
+        4,
+        "sites.alpha.listeners.x.mechanisms",
+        "none is named; alpha.x requires AUTH (RFC 4954 §6), so that nobody could send",
+    ),
+    (
+        f'{EXTRA}auth = "required"\nauth_needs_tls = true\n',
+        4,
+        "sites.alpha.listeners.x.auth_needs_tls",
+        "add STARTTLS to offers",
+    ),
+    (
+        "[sites.beta]\ncheck_sender = true\n",
+        2,
+        "sites.beta.check_sender",
+        "no effect with a site that has no submission with AUTH",
+    ),
+    (f"{EXTRA}check_sender = true\n", 3, "sites.alpha.listeners.x.check_sender", "with a listener of kind smtp"),
+    (
+        f'{EXTRA}kind = "submission"\nauth = "off"\ncheck_sender = true\n',
+        5,
+        "sites.alpha.listeners.x.check_sender",
+        'no effect with auth = "off"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "said"), SHUT, ids=[f"{row[2]} {row[1]}" for row in SHUT])
+def test_settings_that_contradict_each_other_are_an_error(text, line, key, said):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, name="box.toml")
+    assert str(caught.value).startswith(f"box.toml:{line}: {key}: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[sites.alpha]\noffers = ["CHUNKING", "BINARYMIME"]\n',
+        '[sites.alpha]\ntls_required = true\noffers = ["STARTTLS"]\n',
+        f'{EXTRA}kind = "submissions"\ntls_required = true\nauth_needs_tls = true\nauth = "required"\noffers = []\n',
+        f'{EXTRA}auth = "off"\nmechanisms = []\n',
+        f'{EXTRA}auth = "required"\nmechanisms = []\ntrusted_peers = ["127.0.0.1"]\n',  # by XCLIENT LOGIN
+        '[accounts]\n"b@beta.test" = { password = "p" }\n[sites.alpha]\nauth = "required"\nmechanisms = ["CRAM-MD5"]\n',
+        f'{EXTRA}kind = "submission"\ncheck_sender = false\n',
+        "[sites.beta]\nsubmission = 0\nauth = 'offered'\ncheck_sender = false\n",
+    ],
+)
+def test_settings_that_can_be_met_are_none(text):
+    parse(text)
