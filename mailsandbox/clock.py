@@ -10,7 +10,7 @@ import heapq
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 
@@ -73,11 +73,15 @@ class SystemClock:
         return _UNMARKED
 
 
+MANUAL_START: Final = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC: the same in every run, so that a test can name dates
+
+
 class ManualClock:
     """Stands still until `advance`. Belongs to one event loop."""
 
-    def __init__(self, start: float = 1_790_000_000.0) -> None:
+    def __init__(self, start: float = MANUAL_START) -> None:
         self._now = start
+        self._keep: Callable[[float], Awaitable[None]] | None = None
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._busy = 0
@@ -122,14 +126,21 @@ class ManualClock:
         else:
             self._idle.set()
 
+    def go_on(self, since: float, *, keep: Callable[[float], Awaitable[None]]) -> None:
+        """Begin at `since` where that is later; `keep` is given each time to which the clock is about to move."""
+        self._now = max(self._now, since)
+        self._keep = keep
+
     async def advance(self, seconds: float) -> float:
         """Move forward by `seconds`, stopping at every deadline on the way; returns the new wall time.
 
-        Raises ValueError for a negative number: time does not run back.
+        Raises ValueError for a negative number: time does not run back. What `keep` raises leaves the clock as it is.
         """
         if seconds < 0:
             raise ValueError(f"the clock cannot go back: {seconds} seconds")
         target = self._now + seconds
+        if self._keep is not None and seconds:
+            await self._keep(target)
         await self._settle()
         while self._sleepers and self._sleepers[0][0] <= target:
             when, _, woken = heapq.heappop(self._sleepers)
@@ -138,7 +149,7 @@ class ManualClock:
             self._now = max(self._now, when)
             woken.set_result(None)
             await self._settle()
-        self._now = target
+        self._now = max(self._now, target)  # somebody else may have moved it further meanwhile
         await self._settle()
         return self._now
 

@@ -43,6 +43,7 @@ from mailsandbox.site import Shared, Site, listener_specs
 from mailsandbox.smtp.replies import reply
 from mailsandbox.specs import SandboxSpec, SiteSpec
 from mailsandbox.store.journeys import JourneyLedger
+from mailsandbox.store.manual_time import keep_time
 from mailsandbox.store.retention import Retention
 from mailsandbox.store.store import Store
 from mailsandbox.submit.spool import Memory
@@ -128,6 +129,8 @@ class MailSystem:
             await self._open(self.database)
             await self._open(self.store)
             await self._open(self.ledger)
+            if isinstance(self.clock, ManualClock) and (self.spec.data or self.spec.database):
+                await keep_time(self.clock, self.database)
             retention = Retention(self.store, self.spec.retention, self.clock)
             self._stack.push_async_callback(retention.aclose)
             retention.start()

@@ -77,3 +77,23 @@ async def test_work_that_rests_does_not_keep_a_manual_clock_from_moving_and_othe
         assert clock.now() == began
     await moving
     assert woken == [began + 10]
+
+
+async def test_it_tells_where_it_goes_before_it_is_there_and_never_begins_earlier_than_it_stands():
+    clock, told = ManualClock(start=100.0), []
+
+    async def keep(at):
+        told.append((at, clock.now()))
+
+    clock.go_on(50.0, keep=keep)
+    assert clock.now() == 100.0
+    clock.go_on(200.0, keep=keep)
+    await clock.advance(5)
+    await clock.advance(0)
+    assert told == [(205.0, 200.0)]
+
+
+async def test_whoever_advances_it_less_meanwhile_does_not_take_it_back():
+    clock = ManualClock(start=0.0)
+    await asyncio.gather(clock.advance(1), clock.advance(10), clock.advance(5))
+    assert clock.now() == 10.0

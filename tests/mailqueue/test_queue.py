@@ -176,6 +176,25 @@ async def test_run_for_a_domain_tries_what_is_bound_for_it_only(make_kit):
     assert await kit.queue.run_for("test", below=True) == 5
 
 
+async def test_what_lies_in_the_future_of_the_clock_is_tried_when_the_queue_is_run(make_kit, tmp_path):
+    path = str(tmp_path / "data")
+    before = Kit(database=open_database(path))
+    await before.clock.advance(11 * DAY)
+    await before.start()
+    queue_id = await _held_back(before)
+    await before.aclose()
+    kit = await make_kit(database=open_database(path))
+    kit.courier.answers["b@beta.test"] = [LATER_OUTCOME]
+    assert (await kit.queue.item(queue_id)).received_at > kit.clock.now()
+    await kit.clock.advance(5 * DAY)
+    assert kit.courier.attempts == []
+    assert await kit.queue.run() == 1
+    await kit.clock.advance(0)
+    assert [number for *_, number, _ in kit.courier.attempts] == [2]
+    await kit.clock.advance(DAY)  # and from then on by its schedule
+    assert await kit.queue.count() == 0
+
+
 async def test_bounce_tells_the_sender_and_empties_the_item(make_kit):
     kit = await make_kit()
     queue_id = await _held_back(kit)
