@@ -19,6 +19,8 @@ _EXPECTED: Final = re.compile(r"Expected `([^`]+)`(.*)", re.DOTALL)
 _GOT: Final = re.compile(r", got `([^`]+)`")
 _BOUND: Final = re.compile(r"( of length)? (>=|<=|>|<) (\S+)")
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+_SOURCE_LINE: Final = re.compile(r" \(_ssl\.c:\d+\)$")
 _FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `([^`]+)`")
 
 
@@ -48,7 +50,19 @@ def _kind(name: str) -> str:
 
 def cause_of(error: BaseException) -> str:
     """Why a call failed, in one line: "Connection refused", where asyncio says "Connect call failed ('::1', 9)"."""
+    import ssl  # here: the command line's --help has no use for it
+
+    if isinstance(error, ssl.SSLError):  # its numbers are OpenSSL's: 1 is not EPERM
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", None) or _said_by(error)
+        return _SOURCE_LINE.sub("", reason.lower().replace("_", " ") if reason.isupper() else reason)
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # negative: a resolver's
         return os.strerror(error.errno)
+    several = list(dict.fromkeys(map(int, _ERRNO.findall(str(error)))))
+    if isinstance(error, OSError) and several:  # asyncio's "Multiple exceptions: [Errno 111] Connect call failed ..."
+        return "; ".join(map(os.strerror, several))
+    return _said_by(error)
+
+
+def _said_by(error: BaseException) -> str:
     text = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return " ".join((text or type(error).__name__).split())

@@ -17,6 +17,7 @@ from mailsandbox.relay.transaction import Stage, Transaction
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.smtp.reply_reader import ReplyReader
+from mailsandbox.wording import cause_of
 
 SLICE: Final = 262_144  # octets written at once; the socket's own buffer holds about as much
 
@@ -83,8 +84,8 @@ class Connection(asyncio.Protocol):
             transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage.name}")
             self.session.note("no reply in time")
         except (ConnectionError, PeerViolation) as error:
-            transaction.lost(f"{self.hop.host}: {error}")
-            self.session.note(str(error))
+            transaction.lost(f"{self.hop.host}: {cause_of(error)}")
+            self.session.note(cause_of(error))
         finally:
             if not transaction.reusable or self._replies:
                 self.abort()
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
         self._end("connection closed by the server")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(f"connection lost: {exc}" if exc else "connection closed by the server")
+        self._end(f"connection lost: {cause_of(exc)}" if exc else "connection closed by the server")
         self.session.close()
 
     def pause_writing(self) -> None:

@@ -13,13 +13,13 @@ from typing import cast
 import aiosmtplib
 
 from mailsandbox.journey.sessions import SessionRecord
+from mailsandbox.relay.causes import Step, cause_at
 from mailsandbox.relay.connection import Connection, Timeouts, note_reply, printable
 from mailsandbox.relay.dane import dane_refusal
 from mailsandbox.relay.routes import Hop
 from mailsandbox.relay.tls import TlsPolicy, context_for
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, parse_reply, reply
-from mailsandbox.wording import cause_of
 
 
 class HopFailure(Exception):
@@ -85,7 +85,7 @@ class _Opening:
         except aiosmtplib.SMTPConnectResponseError as error:
             raise self._refused(error) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise self._failed("4.4.1", error, tls=self._hop.implicit_tls) from error
+            raise self._failed(Step(self._timeouts.connect, tls=self._hop.implicit_tls), error) from error
         self._heard(greeting.code, greeting.message)
         self.client.timeout = self._timeouts.greeting
 
@@ -122,16 +122,19 @@ class _Opening:
         if login is None:
             return
         if "AUTH" not in offers:
-            raise HopFailure(reply(454, "4.7.0", f"{self._hop.host} does not offer AUTH, which the route asks for"))
+            when = " in clear text" if "STARTTLS" in offers else ""
+            raise HopFailure(reply(454, "4.7.0", f"{self._hop.host} does not offer AUTH{when}, which a login needs"))
         self._session.client(f"AUTH (as {login.name}) ***")
         try:
             answer = await self.client.login(login.name, login.password)
         except aiosmtplib.SMTPResponseException as error:
+            if error.code < 0:
+                raise self._failed(Step(self._timeouts.greeting, "AUTH"), error) from error
             # RFC 4954 §6: our configuration may be at fault, so the message waits rather than bounces.
             refused = self._heard(error.code, error.message)
             raise HopFailure(Reply(454, "4.7.8", refused.lines), said=True) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise self._failed("4.7.0", error) from error
+            raise self._failed(Step(self._timeouts.greeting, "AUTH"), error) from error
         self._heard(answer.code, answer.message)
 
     async def _command(self, *words: bytes, upgrade: bool = False) -> Reply:
@@ -144,27 +147,36 @@ class _Opening:
                 answer = await client.starttls(tls_context=self._context, server_hostname=host)
             else:
                 answer = await client.execute_command(*words)
-        except aiosmtplib.SMTPResponseException as error:
-            return self._heard(error.code, error.message)
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise self._failed("4.7.5" if upgrade else "4.4.2", error, tls=upgrade) from error
+            if isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 0:
+                return self._heard(error.code, error.message)
+            step = Step(self._timeouts.greeting, words[0].decode("ascii"), tls=upgrade)
+            raise self._failed(step, error) from error
         return self._heard(answer.code, answer.message)
 
     def _heard(self, code: int, message: str) -> Reply:
-        if code == -1:  # aiosmtplib's word for what is no reply
-            code, message = 451, f"4.5.0 {message}"
         answer = printable(parse_reply(code, message.split("\n")))
         note_reply(self._session, answer)
         return answer
 
     def _refused(self, error: aiosmtplib.SMTPResponseException) -> HopFailure:
-        return HopFailure(self._heard(error.code, error.message), said=True)
+        answer = self._heard(error.code, error.message)
+        if answer.positive:
+            # RFC 5321 §4.3.2: a greeting is 220 or a refusal. Any other 2yz is no yes to a message.
+            answer = reply(451, "4.5.0", f"{self._who()}: it greeted with {answer.code}, which is no greeting")
+        return HopFailure(answer, said=True)
 
-    def _failed(self, enhanced: str, error: Exception, *, tls: bool = False) -> HopFailure:
-        why = _reason(error)
-        self._session.note(why)
-        broken = tls and not isinstance(error, ConnectionRefusedError)
-        return HopFailure(reply(451, enhanced, f"{self._hop.host} ({self._hop.place}): {why}"), tls=broken)
+    def _failed(self, step: Step, error: Exception) -> HopFailure:
+        cause = cause_at(step, error)
+        text = f"{self._who()}{cause.text}"
+        self._session.note(text)
+        # Whatever kept STARTTLS from being done, without it the server may be of use.
+        return HopFailure(reply(451, cause.enhanced, text), tls=cause.tls or bool(step.tls and step.command))
+
+    def _who(self) -> str:
+        """ "mx.beta.test (127.0.0.1:2025)", or the place alone where the name is the address."""
+        host, place = self._hop.host, self._hop.place
+        return place if host.strip("[]") == self._hop.address else f"{host} ({place})"
 
     def _pin(self, transport: asyncio.Transport) -> None:
         if self._tls.level != "dane":
@@ -209,12 +221,3 @@ def _chain(tls: ssl.SSLObject | None) -> list[bytes]:
     # Python has had it since 3.10, and gave it a public name in 3.13.
     shown = tls._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown]
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not trusted: {error.verify_message}"
-    return cause_of(error)

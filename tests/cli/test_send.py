@@ -1,13 +1,18 @@
 """`send` and `sendmail` against an SMTP server by script."""
 
 import io
+import socket
 import sys
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from mailsandbox.cli import outgoing
 from mailsandbox.cli.sendmail import EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, completed
 from mailsandbox.cli.sendmail_arguments import Usage, parse
 from mailsandbox.message.spans import scan
+from mailsandbox.relay.connection import Timeouts
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xff\n"
 ALL = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000", "CHUNKING", "BINARYMIME", "DSN")
@@ -125,6 +130,51 @@ def test_nobody_listening_is_exit_code_one_with_the_cause(run):
     assert ran.code == 1
     assert "127.0.0.1:9" in ran.out
     assert "Traceback" not in ran.err
+
+
+@pytest.fixture
+def says() -> Iterator[Callable[[bytes], str]]:
+    """The place of a server that greets with these octets, and says nothing more."""
+    listeners: list[socket.socket] = []
+    connections: list[socket.socket] = []
+
+    def start(greeting: bytes) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connections.append(connection)
+            connection.sendall(greeting)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for each in (*listeners, *connections):
+        each.close()
+
+
+@pytest.mark.rfc(3463, "3.8")
+@pytest.mark.parametrize(
+    ("greeting", "options", "told"),
+    [
+        (b"220 hop ESMTP\r\n", ("--tls", "implicit"), "451 4.7.4 {} does not speak TLS (wrong version number)"),
+        (b"+OK POP3\r\n", (), "451 4.5.0 {}: it greeted with '+OK POP3', which is no SMTP reply"),
+        (b"", (), "451 4.4.2 {} said nothing within 0.3 seconds"),
+    ],
+)
+def test_what_is_no_smtp_server_is_told_as_what_it_is(run, says, monkeypatch, greeting, options, told):
+    monkeypatch.setattr(outgoing, "_TIMEOUTS", Timeouts(connect=0.3))
+    place = says(greeting)
+    ran = run("send", "--to", "b@beta.test", "--text", "x", "--server", place, *options)
+    assert (ran.code, ran.out) == (1, f"b@beta.test: {told.format(place)}\n")
+
+
+def test_a_login_where_none_is_offered_is_told_without_a_word_of_routes(run, peer):
+    server = peer(*ALL)
+    ran = run("send", "--to", "b@beta.test", "--text", "x", "--login", "me", "--server", server.place)
+    assert (ran.code, ran.out) == (1, "b@beta.test: 454 4.7.0 127.0.0.1 does not offer AUTH, which a login needs\n")
 
 
 @pytest.mark.parametrize("address", ["", "two@a.test, three@b.test", "no address at all", "<>"])

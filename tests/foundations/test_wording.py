@@ -1,6 +1,7 @@
 """What a validator says, in words for people."""
 
 import socket
+import ssl
 from typing import Annotated
 
 import msgspec
@@ -68,3 +69,22 @@ def test_the_system_says_why_a_call_failed():
     assert cause_of(socket.gaierror(-2, "Name or service not known")) == "Name or service not known"
     assert cause_of(TimeoutError()) == "TimeoutError"
     assert cause_of(OSError("no route\nat all")) == "no route at all"
+    several = (
+        "Multiple exceptions: [Errno 111] Connect call failed ('::1', 9, 0, 0), [Errno 111] Connect call failed (9)"
+    )
+    assert cause_of(OSError(several)) == "Connection refused"
+    assert cause_of(OSError(several.replace("111", "101", 1))) == "Network is unreachable; Connection refused"
+
+
+def test_the_numbers_of_openssl_are_not_those_of_the_system():
+    """Its 1 is no EPERM, its 8 no ENOEXEC."""
+    context, inward = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.MemoryBIO()
+    context.check_hostname = False
+    inward.write(b"220 no TLS here\r\n")
+    with pytest.raises(ssl.SSLError) as failed:
+        context.wrap_bio(inward, ssl.MemoryBIO()).do_handshake()
+    assert failed.value.errno == 1
+    assert cause_of(failed.value) == "wrong version number"
+    assert cause_of(ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:1006)")) == (
+        "EOF occurred in violation of protocol"
+    )

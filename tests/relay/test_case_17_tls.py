@@ -91,7 +91,7 @@ async def test_verified_refuses_a_certificate_that_it_does_not_trust(make_rig, m
     rig.zone(zone_for(hop))
     queue_id = await rig.send("b@beta.test")
     assert rig.attempts(queue_id)[0].outcomes[0].enhanced == "4.7.5"
-    assert "certificate not trusted" in rig.attempts(queue_id)[0].outcomes[0].reply
+    assert "its certificate is not trusted: " in rig.attempts(queue_id)[0].outcomes[0].reply
     assert hop.messages == []
 
 
