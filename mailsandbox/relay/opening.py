@@ -92,12 +92,12 @@ class _Opening:
     async def _hello(self) -> Offers:
         verb = b"LHLO" if self._hop.lmtp else b"EHLO"  # RFC 2033 §4.1
         answer = await self._command(verb, self._helo.encode("ascii", "replace"))
-        if answer.positive:
+        if answer.positive and answer.code < 300:
             return Offers.parse(answer.lines[1:])
         if answer.permanent and verb == b"EHLO":
             # RFC 5321 §3.2: a server that does not know EHLO is asked again with HELO; it offers nothing.
             answer = await self._command(b"HELO", self._helo.encode("ascii", "replace"))
-            if answer.positive:
+            if answer.positive and answer.code < 300:
                 return Offers()
         raise HopFailure(answer, said=True)
 
@@ -111,8 +111,11 @@ class _Opening:
                 )
             return False
         answer = await self._command(b"STARTTLS", upgrade=True)
-        if answer.positive:
-            return True
+        if answer.code == 220:
+            return True  # RFC 3207 §4: no other reply means that TLS begins
+        if must and answer.positive:
+            text = f"{self._hop.host} answered STARTTLS with {answer.code}, which begins no TLS"
+            raise HopFailure(reply(454, "4.7.5", text), unsafe=True)
         if must:
             raise HopFailure(Reply(454, "4.7.5", answer.lines), said=True, unsafe=True)
         return False

@@ -145,6 +145,21 @@ async def test_a_greeting_with_250_is_no_yes_to_the_message(make_rig):
     assert told == ("4.5.0", f"{PEER}: it greeted with 250, which is no greeting")
 
 
+@pytest.mark.rfc(3207, "4")
+@pytest.mark.parametrize("answer", ["250 2.0.0 ok", "221 bye", "354 go on"])
+@pytest.mark.parametrize(
+    ("level", "outcome"), [("required", "deferred"), ("verified", "deferred"), ("opportunistic", "relayed")]
+)
+async def test_only_220_to_starttls_is_taken_for_tls(make_rig, make_hop, answer, level, outcome):
+    hop = await make_hop(offers=("STARTTLS",), script={"STARTTLS": [answer]})
+    rig = await make_rig(tls=TlsPolicy(level))
+    rig.route("beta.test", hop)
+    queue_id = await rig.send("b@beta.test")
+    [attempt] = rig.attempts(queue_id)
+    assert (attempt.outcomes[0].outcome, attempt.tls) == (outcome, "")
+    assert any(line.startswith("MAIL") for line in hop.lines) == (outcome == "relayed")
+
+
 async def test_nobody_there_is_told_in_the_systems_words(make_rig):
     rig = await make_rig()
     with socket.socket() as taken:
