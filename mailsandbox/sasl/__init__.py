@@ -7,7 +7,7 @@ Invariant: an exchange that ended is asked no more, and none raises on what a cl
 """
 
 from mailsandbox.sasl.model import Challenge, Exchange, Failure, FailureCode, SecretSource, Step, Success
-from mailsandbox.sasl.registry import MECHANISMS, exchange, mechanisms
+from mailsandbox.sasl.registry import MECHANISMS, exchange, mechanisms, random_nonce
 
 __all__ = [
     "MECHANISMS",
@@ -20,4 +20,5 @@ __all__ = [
     "Success",
     "exchange",
     "mechanisms",
+    "random_nonce",
 ]

@@ -14,7 +14,7 @@ class CramMd5:
         self._challenge = f"<{nonce()}@{hostname}>".encode()
 
     def start(self, initial: bytes | None) -> Step:
-        if initial:  # the server speaks first
+        if initial is not None:  # the server speaks first; an empty response is one too
             return malformed("CRAM-MD5 has no initial response")
         return Challenge(self._challenge)
 

@@ -5,11 +5,13 @@ One for each listener; what belongs to a session is in the server, session and e
 # ruff: noqa: N802  # aiosmtpd finds hooks and mechanisms by such names
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiosmtpd.smtp import MISSING, AuthResult, LoginPassword
 
 from mailsandbox.sasl import Challenge, Failure, Success, exchange
+from mailsandbox.smtp.replies import reply
 from mailsandbox.store.credentials import Credentials
 from mailsandbox.submit.transaction import Client, Transaction
 
@@ -24,8 +26,9 @@ LOCAL_ERROR = "451 4.3.0 Local error in processing"
 class Handler:
     """Hooks and mechanisms, found by aiosmtpd by their names."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, *, nonce: Callable[[], str]) -> None:
         self._credentials = credentials
+        self._nonce = nonce
 
     async def handle_EHLO(
         self, server: "SmtpCommands", session: Client, envelope: Transaction, hostname: str, responses: list[str]
@@ -52,6 +55,10 @@ class Handler:
         return await self._by_sasl(server, "LOGIN", args)
 
     async def auth_CRAM__MD5(self, server: "SmtpCommands", args: list[str]) -> AuthResult:
+        if len(args) == 2:
+            # RFC 4954 §4: where the server begins, an initial response (an empty one too) MUST get 501.
+            server.say(reply(501, "5.7.0", "CRAM-MD5 has no initial response (RFC 4954 §4)"))
+            return AuthResult(success=False)
         return await self._by_sasl(server, "CRAM-MD5", args)
 
     async def auth_SCRAM__SHA__256(self, server: "SmtpCommands", args: list[str]) -> AuthResult:
@@ -65,7 +72,7 @@ class Handler:
 
     async def _by_sasl(self, server: "SmtpCommands", mechanism: str, args: list[str]) -> AuthResult:
         """RFC 4954 §4: challenges and responses in base64, "=" an empty initial response, "*" cancels."""
-        running = exchange(mechanism, self._credentials, hostname=server.hostname)
+        running = exchange(mechanism, self._credentials, nonce=self._nonce, hostname=server.hostname)
         assert running is not None
         initial: bytes | None = None
         if len(args) == 2:

@@ -30,7 +30,7 @@ class Shared:
         self.context = context
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(spec)
-        self.handler = Handler(context.credentials)
+        self.handler = Handler(context.credentials, nonce=context.nonce)
         self.memory = context.memory
         self.proxies = Networks(spec.proxy_peers)
         self.connections: set[SmtpConnection] = set()

@@ -17,6 +17,7 @@ from mailsandbox.journey.model import Accepted
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.message.envelope import Envelope
 from mailsandbox.message.underway import Known, Underway
+from mailsandbox.sasl import random_nonce
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.store.credentials import Credentials
@@ -167,6 +168,7 @@ class SubmitContext:
     check_sender: Callable[[str], Reply | None] = lambda address: None  # never asked about the null path
     expand: Callable[[str], Sequence[str] | None] = lambda address: None
     credentials: Credentials = field(default_factory=Credentials)
+    nonce: Callable[[], str] = random_nonce  # of challenges in AUTH
     sessions: SessionLog = field(default_factory=lambda: SessionLog(SystemClock()))
     faults: Faults = field(default_factory=Faults)
     clock: Clock = field(default_factory=SystemClock)

@@ -98,6 +98,12 @@ def test_cram_md5_agrees_with_the_rfc_s_example():
     assert asked.respond(b"tim b913a602c7eda7a495b4e6e7334d3890") == Success("tim", "tim")
 
 
+@pytest.mark.rfc(4422, "4")
+@pytest.mark.parametrize("initial", [b"", b"tim", b"tim b913a602c7eda7a495b4e6e7334d3890"])
+def test_cram_md5_has_no_initial_response_not_even_an_empty_one(initial):
+    assert begin("CRAM-MD5").start(initial).code == FailureCode.MALFORMED
+
+
 @pytest.mark.rfc(2195, "2")
 @pytest.mark.parametrize(
     "digest", [b"tim 00000000000000000000000000000000", b"nobody b913a602c7eda7a495b4e6e7334d3890"]

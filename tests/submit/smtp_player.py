@@ -2,6 +2,7 @@
 
 # comment
 ! listener kind=lmtp mode=strict      settings of the listener, before anything else
+! listener account=tim:x nonce=y      the only account there is; what AUTH makes its challenges of
 C: EHLO client.test                   a line that the client sends; lines without a reply between go in one segment
 S: 250 2.1.0 Sender ok                a line that must come; "*" at its end stands for any rest
 ! send "a\\r\\n"                        octets exactly so, with Python's escapes
@@ -15,9 +16,11 @@ import ast
 import asyncio
 import shlex
 import ssl
+from functools import partial
 from pathlib import Path
 
 from mailsandbox.smtp.extensions import Offers
+from mailsandbox.store.credentials import AccountSpec, Credentials
 from mailsandbox.submit.model import Authentication, Kind, Limits
 
 DEADLINE = 10.0  # seconds for one reply: a hanging server fails the test instead of stopping it
@@ -37,6 +40,12 @@ class Player:
         context = settings.pop("context", {})
         self.service = await self.serve(context=context, **settings)
         await self.connect()
+        try:
+            await self.converse()
+        finally:
+            self.writer.close()
+
+    async def converse(self) -> None:
         index = 0
         while index < len(self.lines):
             if self.lines[index].startswith("C:"):
@@ -48,7 +57,6 @@ class Player:
                 continue
             await self.step(self.lines[index], f"line {index + 1}: {self.lines[index]}")
             index += 1
-        self.writer.close()
 
     async def connect(self) -> None:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.service.port)
@@ -97,6 +105,7 @@ def _octets(text: str) -> bytes:
 
 def _settings(text: str) -> dict:
     settings: dict = {}
+    context: dict = {}
     limits: dict = {}
     for word in shlex.split(text):
         key, _, value = word.partition("=")
@@ -114,11 +123,18 @@ def _settings(text: str) -> dict:
             case "auth_needs_tls" | "tls_required" | "enhanced_codes" | "verify" | "expand":
                 settings[key] = value == "yes"
             case "no_tls":
-                settings["context"] = {"tls": None}
+                context["tls"] = None
+            case "account":
+                login, _, password = value.partition(":")
+                context["credentials"] = Credentials(any_account=False, specs={login: AccountSpec(password)})
+            case "nonce":
+                context[key] = partial(str, value)
             case _ if key in Limits.__dataclass_fields__:
                 limits[key] = float(value) if "." in value else int(value)
             case _:
                 settings[key] = value
+    if context:
+        settings["context"] = context
     if limits:
         settings["limits"] = Limits(**limits)
     return settings
