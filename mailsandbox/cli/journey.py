@@ -104,25 +104,42 @@ def _accepted(accepted: Json, began: float, *, transcript: bool) -> Iterator[str
 
 
 def _attempt(attempt: Json, began: float, *, transcript: bool) -> Iterator[str]:
-    took = _duration(attempt["ended_at"] - attempt["started_at"])
-    where = clean(attempt["host"]) + (f" ({clean(attempt['address'])})" if attempt["address"] else "")
-    yield from _wrapped(
-        f"attempt {attempt['number']} {_since(attempt['started_at'], began)}, {took}: to {where}"
-        f"{', ' + clean(attempt['tls']) if attempt['tls'] else ', no TLS' if attempt['address'] else ''}"
-    )
+    interrupted = _interrupted(attempt)
+    if interrupted:
+        yield f"attempt {attempt['number']}, interrupted: noticed {_since(attempt['ended_at'], began)}"
+    else:
+        took = _duration(attempt["ended_at"] - attempt["started_at"])
+        where = (clean(attempt["host"]) or "no server") + (
+            f" ({clean(attempt['address'])})" if attempt["address"] else ""
+        )
+        yield from _wrapped(
+            f"attempt {attempt['number']} {_since(attempt['started_at'], began)}, {took}: to {where}"
+            f"{', ' + clean(attempt['tls']) if attempt['tls'] else ', no TLS' if attempt['address'] else ''}"
+        )
     if attempt["offers"]:
         yield from _wrapped(f"offers {', '.join(map(clean, attempt['offers']))}", indent=3)
     yield from _envelope(attempt["envelope"])
-    yield from _octets_changed(attempt)
+    if interrupted:
+        unknown = "to which server, and how much of it was sent, is not known"
+        yield from _wrapped(f"{octets(attempt['octets_in'])} in the queue; {unknown}", indent=3)
+    else:
+        yield from _octets_changed(attempt)
     yield from _findings(attempt["findings"])
     for edit in attempt["edits"]:
         yield from _edit(edit)
     for outcome in attempt["outcomes"]:
         yield from _wrapped(f"{clean(outcome['address'])}: {outcome['outcome']}, {clean(outcome['reply'])}", indent=3)
-    if attempt["possible_duplicate"]:
+    if interrupted:
+        yield "   possibly sent: there may be a second copy"
+    elif attempt["possible_duplicate"]:
         yield "   the reply was lost after the last octet: there may be a second copy"
     if transcript:
         yield from transcript_lines(attempt["transcript"])
+
+
+def _interrupted(attempt: Json) -> bool:
+    """Whether nobody wrote down its end. Earlier records say so by a reply lost from a server without a name."""
+    return bool(attempt.get("interrupted")) or (attempt["possible_duplicate"] and not attempt["host"])
 
 
 def _turn(entry: Json) -> tuple[int, bool]:

@@ -89,14 +89,15 @@ class Attempted(msgspec.Struct, frozen=True):
     envelope: EnvelopeRecord
     octets_in: int
     sha256_in: str
-    octets_out: int  # of the message as sent, before dot-stuffing; 0 where no data was sent
+    octets_out: int  # of the message as sent, before dot-stuffing; 0 where no data was sent, or it is not known
     sha256_out: str
     body: str  # BODY parameter sent: "", "8BITMIME", "BINARYMIME"
     findings: list[Finding]
     edits: list[EditRecord]
     outcomes: list[RecipientOutcome]
-    possible_duplicate: bool  # the reply to the message was lost after its last octet was sent
+    possible_duplicate: bool  # the reply to the message was lost after its last octet was sent, or nobody knows
     transcript: list[TranscriptLine]
+    interrupted: bool = False  # nobody wrote down its end: host, offers, times and octets sent are not known
 
 
 class Delivered(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """What the journey says of an attempt that nobody finished: it may have got through. Pure.
 
 Whoever takes recipients over from a daemon that died, or gives them back because it closes, cannot know whether the
-next hop had answered 250 already. So the attempt is written down as one whose reply was lost (RFC 1047 §1), in the
-transaction that lets the recipients wait again.
+next hop had answered 250 already. So the attempt is written down as interrupted, and as one whose reply may have been
+lost (RFC 1047 §1), in the transaction that lets the recipients wait again.
 """
 
 from typing import Final
@@ -40,4 +40,5 @@ def interrupted(item: QueuedItem, *, now: float, why: str) -> Attempted:
         ],
         possible_duplicate=True,
         transcript=[TranscriptLine(0.0, "!", why)],
+        interrupted=True,
     )
