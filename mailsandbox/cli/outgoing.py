@@ -23,6 +23,7 @@ from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.relay.transaction import Mail, Transaction
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
+from mailsandbox.smtp.xtext import encode_xtext
 
 _TIMEOUTS: Final = Timeouts(connect=10.0, greeting=30.0, command=60.0, data=60.0, block=60.0, end=120.0)
 _QUEUED_AS: Final = re.compile(r"\bqueued as (\S+)", re.IGNORECASE)
@@ -134,17 +135,17 @@ async def hand_over(server: Server, envelope: Envelope, letter: Letter) -> Hande
 
 
 def _load(envelope: Envelope, letter: Letter, offers: Offers, handed: HandedOver) -> Mail:
+    handed.offers = [f"{keyword} {words}".strip() for keyword, words in offers.keywords.items()]
+    international = any(not address.isascii() for address in (envelope.reverse_path, *envelope.addresses))
+    # Before the message is made: without SMTPUTF8 its header cannot be, whatever BODY were declared.
+    _require_extensions(envelope, offers, international=international)
     octets, body = letter(offers)
     handed.octets, handed.body = len(octets), body
-    handed.offers = [f"{keyword} {words}".strip() for keyword, words in offers.keywords.items()]
     wanted = {"8BITMIME": ("8BITMIME",), "BINARYMIME": ("BINARYMIME", "CHUNKING")}.get(body, ())
     for keyword in wanted:
         if keyword not in offers:
             # RFC 5321 §4.1.1.11: no parameter of an extension that was not offered.
             raise click.ClickException(f"the server does not offer {keyword}, so BODY={body} cannot be declared")
-    international = any(not address.isascii() for address in (envelope.reverse_path, *envelope.addresses))
-    if international and "SMTPUTF8" not in offers:
-        raise click.ClickException("the server does not offer SMTPUTF8, which addresses beyond ASCII need (RFC 6531)")
     header = octets.partition(b"\r\n\r\n")[0]
     handed.smtputf8 = international or envelope.smtputf8 or (not header.isascii() and "SMTPUTF8" in offers)
     _remark(octets, body, offers, handed)
@@ -163,6 +164,23 @@ def _load(envelope: Envelope, letter: Letter, offers: Offers, handed: HandedOver
     )
 
 
+def _require_extensions(envelope: Envelope, offers: Offers, *, international: bool) -> None:
+    """A relay drops what the next server does not know; here it was asked for. Raises click.ClickException."""
+    if international and "SMTPUTF8" not in offers:
+        raise click.ClickException(
+            "the server does not offer SMTPUTF8, which addresses beyond ASCII need (RFC 6531 §3.2); nothing was sent"
+        )
+    notify = any(recipient.notify for recipient in envelope.recipients)
+    asked = {"NOTIFY": notify, "RET": bool(envelope.ret), "ENVID": bool(envelope.envid)}
+    names = ", ".join(name for name, wanted in asked.items() if wanted)
+    if names and "DSN" not in offers:
+        # RFC 5321 §4.1.1.11: no parameter of an extension that was not offered.
+        need = "need" if "," in names else "needs"
+        raise click.ClickException(
+            f"the server does not offer DSN, which {names} {need} (RFC 3461 §4); nothing was sent"
+        )
+
+
 def _remark(octets: bytes, body: str, offers: Offers, handed: HandedOver) -> None:
     """Say where what is declared is not what is sent: it goes out all the same, servers are here to be tested."""
     if octets.isascii() or body in ("8BITMIME", "BINARYMIME"):
@@ -178,13 +196,17 @@ def _remark(octets: bytes, body: str, offers: Offers, handed: HandedOver) -> Non
 def envelope_of(
     sender: str, recipients: Sequence[str], *, notify: str = "", ret: str = "", envid: str = ""
 ) -> Envelope:
-    """From bare addresses; the DSN parameters of RFC 3461."""
+    """From bare addresses; the DSN parameters of RFC 3461, `envid` as it is meant. Raises click.BadParameter."""
     words = frozenset(word.strip().upper() for word in notify.split(",") if word.strip())
     if words - {"NEVER", "SUCCESS", "FAILURE", "DELAY"} or ("NEVER" in words and len(words) > 1):
         raise click.BadParameter("is NEVER alone, or any of SUCCESS,FAILURE,DELAY", param_hint="--notify")
-    return Envelope(
-        sender, tuple(Recipient(address, notify=words) for address in recipients), ret=ret.upper(), envid=envid
-    )
+    if ret.upper() not in ("", "FULL", "HDRS"):
+        raise click.BadParameter(f"{ret!r}: it is FULL or HDRS", param_hint="--ret")
+    if not (envid.isascii() and envid.isprintable()):
+        raise click.BadParameter(f"{envid!r} is not printable US-ASCII (RFC 3461 §4.4)", param_hint="--envid")
+    people = tuple(Recipient(address, notify=words) for address in recipients)
+    # RFC 3461 §4.4: on the wire it is xtext; a space or "=" in it would be another parameter.
+    return Envelope(sender, people, ret=ret.upper(), envid=encode_xtext(envid))
 
 
 def bare_address(written: str) -> str:

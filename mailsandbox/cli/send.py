@@ -58,7 +58,7 @@ DEFAULT_SENDER: Final = "alice@alpha.test"
 @click.option("--password", default="", envvar="MAILSANDBOX_PASSWORD", help="The password of --login.")
 @click.option("--notify", default="", metavar="WORDS", help="NEVER, or any of SUCCESS,FAILURE,DELAY (RFC 3461).")
 @click.option("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), default=None, help="RET of RFC 3461.")
-@click.option("--envid", default="", help="ENVID of RFC 3461.")
+@click.option("--envid", default="", help="ENVID of RFC 3461, as it is meant: it is sent as xtext.")
 @click.option("-v", "--verbose", is_flag=True, help="Print what was said on the wire.")
 @json_option
 @daemon_options

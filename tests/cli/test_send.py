@@ -115,6 +115,83 @@ def test_dsn_parameters_go_to_a_server_that_knows_them(run, peer):
     assert any("NOTIFY=SUCCESS,DELAY" in line for line in server.said)
 
 
+@pytest.mark.rfc(3461, "4.4")
+@pytest.mark.parametrize(
+    ("envid", "said"), [("a RET=HDRS", "a+20RET+3DHDRS"), ("a+b", "a+2Bb"), ("QQ+2B7", "QQ+2B2B7"), ("~!", "~!")]
+)
+@pytest.mark.parametrize("command", ["send", "sendmail"])
+def test_an_envelope_id_goes_as_xtext_and_is_no_other_parameter(run, peer, stdin, command, envid, said):
+    server = peer(*ALL)
+    if command == "send":
+        run("send", "--to", "b@beta.test", "--text", "x", "--envid", envid, "--server", server.place)
+    else:
+        stdin(b"Subject: x\n\nx\n")
+        run("sendmail", "-V", envid, "--server", server.place, "b@beta.test")
+    (mail,) = (line for line in server.said if line.startswith("MAIL "))
+    assert [word for word in mail.split() if "=" in word and not word.startswith("SIZE=")] == [f"ENVID={said}"]
+
+
+@pytest.mark.rfc(3461, "4.4")
+@pytest.mark.parametrize("envid", ["é", "a\r\nRSET", "a\tb", "\x7f"])
+def test_an_envelope_id_beyond_printable_ascii_is_wrong_use(run, peer, stdin, envid):
+    server = peer(*ALL)
+    ran = run("send", "--to", "b@beta.test", "--text", "x", "--envid", envid, "--server", server.place)
+    assert ran.code == 2
+    assert "is not printable US-ASCII (RFC 3461 §4.4)" in ran.err
+    stdin(b"Subject: x\n\nx\n")
+    assert run("sendmail", "-V", envid, "--server", server.place, "b@beta.test").code == EX_USAGE
+    assert server.said == []
+
+
+def test_ret_of_sendmail_is_one_of_its_two_words(run, peer, stdin):
+    server = peer(*ALL)
+    stdin(b"Subject: x\n\nx\n")
+    ran = run("sendmail", "-R", "hdrs BODY=8BITMIME", "--server", server.place, "b@beta.test")
+    assert (ran.code, server.said) == (EX_USAGE, [])
+    assert "it is FULL or HDRS" in ran.err
+
+
+@pytest.mark.rfc(5321, "4.1.1.11")
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--notify", "SUCCESS"), "NOTIFY needs"),
+        (("--ret", "hdrs"), "RET needs"),
+        (("--envid", "q"), "ENVID needs"),
+        (("--notify", "never", "--ret", "full", "--envid", "q"), "NOTIFY, RET, ENVID need"),
+    ],
+)
+def test_what_a_server_without_dsn_would_never_hear_is_not_dropped_in_silence(run, peer, options, named):
+    server = peer("PIPELINING", "8BITMIME")
+    ran = run("send", "--to", "b@beta.test", "--text", "x", *options, "--server", server.place)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"mailsandbox: the server does not offer DSN, which {named} (RFC 3461 §4); nothing was sent\n"
+    assert not any(line.startswith("MAIL") for line in server.said)
+
+
+def test_sendmail_says_so_too(run, peer, stdin):
+    server = peer("PIPELINING")
+    stdin(b"Subject: x\n\nx\n")
+    ran = run("sendmail", "-N", "success", "--server", server.place, "b@beta.test")
+    assert ran.code == EX_UNAVAILABLE
+    assert "does not offer DSN" in ran.err
+
+
+@pytest.mark.rfc(6531, "3.2")
+@pytest.mark.parametrize(
+    "options",
+    [("--to", "é@beta.test"), ("--to", "b@beta.test", "--from", "é@alpha.test")],
+)
+@pytest.mark.parametrize("offers", [(), ("8BITMIME",), ("DSN", "SIZE")])
+def test_addresses_beyond_ascii_where_they_cannot_go_are_the_cause_that_is_named(run, peer, options, offers):
+    server = peer(*offers)
+    ran = run("send", *options, "--text", "x", "--server", server.place)
+    assert (ran.code, ran.out) == (1, "")
+    assert "the server does not offer SMTPUTF8, which addresses beyond ASCII need (RFC 6531 §3.2)" in ran.err
+    assert "BODY" not in ran.err
+    assert not any(line.startswith("MAIL") for line in server.said)
+
+
 @pytest.mark.parametrize(
     ("verb", "reply"), [("mail", "550 5.7.1 no"), ("rcpt", "550 5.1.1 who"), ("end", "554 5.6.0 bad")]
 )
