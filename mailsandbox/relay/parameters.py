@@ -4,14 +4,16 @@ Invariant: a parameter is sent only where its extension is offered (RFC 5321 §4
 characters, whatever the envelope was made of.
 """
 
+import re
 from typing import Final
 
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.smtp.deliver_by import least_time, parse_deliver_by
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.smtp.xtext import decode_xtext, encode_utf8_address
+from mailsandbox.smtp.xtext import decode_xtext, encode_utf8_address, encode_xtext, is_xtext
 
+_NO_VALUE: Final = re.compile(r"[\x00- =\x7f]+")
 _NOTIFY_ORDER: Final = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
 
 
@@ -27,11 +29,11 @@ def mail_parameters(
     if smtputf8:
         parameters["SMTPUTF8"] = ""
     if "DSN" in offers:
-        # RFC 3461 §5.2.1: RET and ENVID go on unchanged.
+        # RFC 3461 §5.2.1: RET and ENVID go on unchanged; what did not come by SMTP may be no xtext yet.
         if envelope.ret:
             parameters["RET"] = envelope.ret
         if envelope.envid:
-            parameters["ENVID"] = envelope.envid
+            parameters["ENVID"] = envelope.envid if is_xtext(envelope.envid) else encode_xtext(envelope.envid)
     if envelope.require_tls and "REQUIRETLS" in offers:
         parameters["REQUIRETLS"] = ""
     by = parse_deliver_by(envelope.deliver_by)
@@ -75,8 +77,15 @@ def sendable(address: str) -> bool:
 
 def _line(verb: str, address: str, parameters: dict[str, str]) -> bytes:
     words = [f"{verb}:<{address}>"]
-    words.extend(f"{keyword}={value}" if value else keyword for keyword, value in parameters.items())
+    # RFC 5321 §4.1.2: a space or "=" in an esmtp-value would begin another parameter, a CR LF another command.
+    words.extend(
+        f"{keyword}={_NO_VALUE.sub(_escaped, value)}" if value else keyword for keyword, value in parameters.items()
+    )
     return " ".join(words).encode("utf-8", "backslashreplace")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return encode_xtext(found[0])
 
 
 def deadline_refused(envelope: Envelope, *, offers: Offers, seconds_used: float, lmtp: bool = False) -> Reply | None:

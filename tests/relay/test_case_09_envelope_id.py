@@ -26,3 +26,15 @@ async def test_envelope_id_and_original_recipient_go_to_a_dsn_hop_unchanged(make
     await rig.send(Recipient("bob@beta.test", orcpt="rfc822;Bob+2Blists@gamma.test"), envid="QQ+2B7", ret="HDRS")
     assert hop.messages[0].mail == "MAIL FROM:<a@alpha.test> RET=HDRS ENVID=QQ+2B7"
     assert hop.messages[0].recipients == ["RCPT TO:<bob@beta.test> ORCPT=rfc822;Bob+2Blists@gamma.test"]
+
+
+@pytest.mark.rfc(3461, "4.4")
+async def test_an_envelope_id_that_is_no_xtext_is_no_other_parameter_and_no_other_command(make_rig, make_hop):
+    """HTTP and Python hand over what they were given."""
+    hop = await make_hop(offers=("PIPELINING", "DSN"))
+    rig = await make_rig()
+    rig.route("beta.test", hop)
+    await rig.send(Recipient("bob@beta.test", orcpt="rfc822;b NOTIFY=NEVER\r\nRSET"), envid="a RET=HDRS\r\nRSET")
+    assert hop.messages[0].mail == "MAIL FROM:<a@alpha.test> ENVID=a+20RET+3DHDRS+0D+0ARSET"
+    assert hop.messages[0].recipients == ["RCPT TO:<bob@beta.test> ORCPT=rfc822;b+20NOTIFY+3DNEVER+0D+0ARSET"]
+    assert "RSET" not in hop.lines
