@@ -5,7 +5,7 @@ import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from mailsandbox.specs import SandboxSpec
     from mailsandbox.store.credentials import Credentials
 
-_SAID = {
+_KINDS: Final[Mapping[str, str]] = {
     "smtp": "SMTP",
-    "submission": "submission, STARTTLS offered",
+    "submission": "submission",
     "submissions": "submission over TLS",
     "lmtp": "LMTP",
+}
+_READERS: Final[Mapping[str, str]] = {
     "pop3": "POP3",
     "pop3s": "POP3 over TLS",
     "imap": "IMAP",
@@ -80,19 +82,24 @@ def command(
     if ephemeral:
         spec = spec.ephemeral()
 
+    ready_file, held = (ready_file, "") if ready_file else _free_ready_file(ephemeral=ephemeral)
+    if held and not as_json:  # what a program reads is one object, also where the start fails
+        note(held)
+
     def announce(services: Mapping[str, str]) -> None:
         if as_json:
-            say_json_line({"pid": os.getpid(), "services": dict(services)})
+            notes = {"notes": [held]} if held else {}
+            say_json_line({"pid": os.getpid(), "services": dict(services), **notes})
         elif not quiet:
             _announce(spec, services)
 
     from mailsandbox.runtime.daemon import serve
 
-    serve(spec, ready_file=ready_file or _free_ready_file(ephemeral=ephemeral), announce=announce)
+    serve(spec, ready_file=ready_file, announce=announce)
 
 
-def _free_ready_file(*, ephemeral: bool) -> Path | None:
-    """The default place, unless another daemon that lives holds it, or it is not ours to write."""
+def _free_ready_file(*, ephemeral: bool) -> tuple[Path | None, str]:
+    """The default place; None where it is not ours to write, or another living daemon holds it: then with a note."""
     from mailsandbox.errors import MailsandboxError
     from mailsandbox.runtime.ready_file import read_ready_file
 
@@ -100,31 +107,50 @@ def _free_ready_file(*, ephemeral: bool) -> Path | None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.parent.stat().st_uid != os.getuid():
-            return None
+            return None, ""
     except OSError:
-        return None
+        return None, ""
     if path.exists():
         try:
             pid = read_ready_file(path).pid
         except MailsandboxError:
-            return path
+            return path, ""
         if is_running(pid):
-            note(
+            return None, (
                 f"another daemon runs (process {pid}) and holds {path}: give this one"
                 f"{'' if ephemeral else ' --ephemeral for its own ports and'} --ready-file to reach it by commands"
             )
-            return None
-    return path
+    return path, ""
 
 
 def _announce(spec: "SandboxSpec", services: Mapping[str, str]) -> None:
     kept = str(spec.data) if spec.data else spec.database.split("@")[-1] if spec.database else "in memory"
     say(f"mailsandbox is ready; mail is kept {'in ' + kept if spec.data or spec.database else kept}")
+    said = _descriptions(spec)
     width = max(map(len, services))
     for name, place in services.items():
-        kind = name.rpartition(".")[2]
-        say(f"  {name:<{width}}  {place:<21}  {_SAID.get(kind, '')}".rstrip())
+        say(f"  {name:<{width}}  {place:<21}  {said.get(name, '')}".rstrip())
     say(f"{_who_may_log_in(spec.credentials)}; Ctrl-C stops it")
+
+
+def _descriptions(spec: "SandboxSpec") -> dict[str, str]:
+    """By service: what it is, and what of TLS and AUTH it offers."""
+    from mailsandbox.sasl import mechanisms
+    from mailsandbox.site import listener_specs
+
+    said = dict(_READERS)
+    known = mechanisms(spec.credentials, tls=True)
+    for listener in (each for site in spec.sites for each in listener_specs(site, spec.host)):
+        words = [_KINDS[listener.kind] + (" on a UNIX socket" if listener.socket else "")]
+        upgrades = "STARTTLS" in listener.offers and listener.kind != "submissions"
+        if upgrades:
+            words.append(f"STARTTLS {'required' if listener.tls_required else 'offered'}")
+        some = listener.mechanisms is None or not listener.mechanisms.isdisjoint(known)
+        after_tls = listener.auth_needs_tls and listener.kind != "submissions"
+        if listener.authentication != "off" and some and (upgrades or not after_tls):
+            words.append(f"AUTH {listener.authentication}{' after it' if after_tls else ''}")
+        said[listener.service] = ", ".join(words)
+    return said
 
 
 def _who_may_log_in(credentials: "Credentials") -> str:

@@ -20,18 +20,24 @@ RESERVED: Final = frozenset({"READY_FILE", "URL", "CONFIG", "PASSWORD", "HYPOTHE
 DEFAULT_SITES: Final = ("alpha", "beta")
 
 
-def override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:  # Any: parsed TOML
-    """Put the variables' values into the parsed file. Raises ConfigError for a variable that names no key."""
+def override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[tuple[str, ...], str]:  # Any: parsed TOML
+    """Put the variables' values into the parsed file; by key, which variable has set it.
+
+    Raises ConfigError for a variable that names no key.
+    """
     given = {name[len(PREFIX) :]: value for name, value in environ.items() if name.startswith(PREFIX)}
     given = {name: value for name, value in given.items() if name not in RESERVED}
     if not given:
-        return
+        return {}
     known = {"_".join(path).upper(): path for path in _paths(tables)}
+    by_key: dict[tuple[str, ...], str] = {}
     for name, value in given.items():
         path = known.get(name)
         if path is None:
             raise ConfigError(f"environment: {PREFIX}{name}: {unknown_key(name, known)}")
         _set(tables, path, _value(value))
+        by_key[path] = f"{PREFIX}{name}"
+    return by_key
 
 
 def _paths(tables: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:  # Any: parsed TOML

@@ -67,7 +67,7 @@ def parse(text: str, *, name: str = "configuration", environ: Mapping[str, str] 
     for key in tables:
         if key not in TOP_LEVEL:
             raise source.error((key,), unknown_key(key, TOP_LEVEL))
-    override(tables, environ or {})
+    source.variables = override(tables, environ or {})
     return _spec(tables, source)
 
 
@@ -78,14 +78,19 @@ def _spec(tables: dict[str, Any], source: Source) -> SandboxSpec:  # Any: parsed
     if bool(tls.certificate) != bool(tls.key):
         raise source.error(("tls",), "certificate and key must be given together")
     credentials = _accounts(tables, source)
+    found = sites(tables, credentials, source)
+    relay = _relay(tables, source)
+    if relay.default_route not in (known := [site.name for site in found]):
+        text = f"there is no site {relay.default_route!r}; there are {', '.join(known)}"
+        raise source.error(("relay", "default_route"), text)
     return SandboxSpec(
-        sites=sites(tables, credentials, source),
+        sites=found,
         host=address(source, ("server", "host"), server.host),
         data=Path(server.data) if server.data else None,
         database=database_url(source, ("server", "database"), server.database),
         manual_clock=one_of(source, ("clock", "mode"), clock.mode, ("system", "manual")) == "manual",
         credentials=credentials,
-        relay=_relay(tables, source),
+        relay=relay,
         routes=_routes(tables.get("routes", []), source),
         zone=_zone(tables, source),
         access=_access(convert(source, ("access",), tables, AccessTable), source),

@@ -15,15 +15,21 @@ T = TypeVar("T", bound=Table)
 
 
 class Source:
-    """The text that a value came from, to name file and line in errors."""
+    """The text that a value came from, and the variables that stand in its place, to name file and line in errors."""
 
     def __init__(self, name: str, text: str = "") -> None:
         self.name = name
         self.lines = text.splitlines()
+        self.variables: Mapping[tuple[str, ...], str] = {}  # by key
 
     def error(self, path: tuple[str, ...], text: str) -> ConfigError:
+        variable = next(
+            (self.variables[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.variables), ""
+        )
         line = self._line(path)
-        where = f"{self.name}:{line}" if line else self.name
+        where = f"environment: {variable}" if variable else f"{self.name}:{line}" if line else self.name
+        if below := [name for key, name in self.variables.items() if key != path and key[: len(path)] == path]:
+            text = f"{text} (with {', '.join(below)} of the environment)"
         return ConfigError(f"{where}: {'.'.join(_quoted(key) for key in path)}: {text}")
 
     def _line(self, path: tuple[str, ...]) -> int:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import logging
 import os
 import signal
 import sys
@@ -36,8 +37,14 @@ def serve(
 
     Raises StartError or ConfigError where the daemon cannot start; nothing is left running then.
     """
+    quiet_aiosmtpd()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(spec, ready_file, announce))
+
+
+def quiet_aiosmtpd() -> None:
+    """Only errors of aiosmtpd reach the console: what a client did wrong is in its session's transcript."""
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 
 from mailsandbox.cli.daemon import default_ready_file
 from mailsandbox.cli.main import COMMANDS
+from mailsandbox.errors import StartError
+from mailsandbox.runtime.daemon import quiet_aiosmtpd
 from mailsandbox.runtime.ready_file import write_ready_file
 
 
@@ -284,3 +287,68 @@ def test_the_banner_says_who_can_log_in(run, monkeypatch, tmp_path, accounts, sa
     ran = run("serve", "--config", tmp_path / "box.toml")
     gc.enable()
     assert said in ran.out
+
+
+def test_the_banner_says_what_each_listener_offers(run, monkeypatch, tmp_path):
+    config = tmp_path / "box.toml"
+    config.write_text(
+        """
+        [sites.alpha]
+        offers = ["PIPELINING"]
+        lmtp = 0
+        listeners.bare = { port = 0, auth = "off" }
+        listeners.own = { port = 0, kind = "submission", offers = ["STARTTLS"], auth_needs_tls = true }
+        listeners.safe = { port = 0, offers = ["STARTTLS"], tls_required = true, mechanisms = ["CRAM-MD5"] }
+        listeners.here = { socket = "/tmp/here", kind = "lmtp" }
+        listeners.pop3 = { port = 0, auth_needs_tls = true }
+        """
+    )
+    own = ("smtp", "submission", "submissions", "lmtp", "bare", "own", "safe", "here", "pop3")
+    names = [*(f"alpha.{name}" for name in own), "beta.smtp", "pop3"]
+    monkeypatch.setattr(
+        "mailsandbox.runtime.daemon.serve", lambda *_, announce, **__: announce(dict.fromkeys(names, "place"))
+    )
+    ran = run("serve", "--config", config, "--ready-file", tmp_path / "r.json")
+    gc.enable()
+    said = {name: " ".join(words[1:]) for name, *words in map(str.split, ran.out.splitlines()) if name in names}
+    assert said == {
+        "alpha.smtp": "SMTP, AUTH offered",
+        "alpha.submission": "submission, AUTH offered",
+        "alpha.submissions": "submission over TLS, AUTH offered",
+        "alpha.lmtp": "LMTP, AUTH offered",
+        "alpha.bare": "SMTP",
+        "alpha.own": "submission, STARTTLS offered, AUTH offered after it",
+        "alpha.safe": "SMTP, STARTTLS required",
+        "alpha.here": "LMTP on a UNIX socket, AUTH offered",
+        "alpha.pop3": "SMTP",
+        "beta.smtp": "SMTP",
+        "pop3": "POP3",
+    }
+
+
+def test_under_json_serve_writes_one_object_beside_another_daemon_too(run, monkeypatch):
+    write_ready_file(default_ready_file(), {"http": "127.0.0.1:9"})  # of this process, which lives
+    monkeypatch.setattr("mailsandbox.runtime.daemon.serve", lambda *_, announce, **__: announce({"http": "here"}))
+    ran = run("serve", "--json")
+    assert ran.err == ""
+    assert "give this one --ephemeral for its own ports" in ran.json["notes"][0]
+
+    def in_use(*_, **__) -> None:
+        raise StartError("alpha.smtp: cannot listen on 127.0.0.1:1025: Address already in use")
+
+    monkeypatch.setattr("mailsandbox.runtime.daemon.serve", in_use)
+    ran = run("serve", "--json")
+    gc.enable()
+    assert (ran.code, ran.out) == (1, "")
+    assert json.loads(ran.err)["error"]["code"] == "cannot-start"
+
+
+def test_errors_of_aiosmtpd_are_logged_and_what_clients_do_is_not():
+    log = logging.getLogger("mail.log")
+    before = log.level
+    try:
+        quiet_aiosmtpd()
+        assert log.isEnabledFor(logging.ERROR)
+        assert not log.isEnabledFor(logging.WARNING)
+    finally:
+        log.setLevel(before)

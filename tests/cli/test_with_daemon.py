@@ -2,6 +2,7 @@
 
 import io
 import json
+import smtplib
 import socket
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def test_a_port_in_use_is_a_sentence_and_exit_code_one(daemon, run, tmp_path):
     assert ran.code == 1
     assert taken in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_what_a_client_does_wrong_is_not_on_the_console(tmp_path, capfd):
+    path = tmp_path / "ready.json"
+    process = started(path)
+    try:
+        host, _, port = json.loads(path.read_text())["services"]["alpha.submission"].rpartition(":")
+        with smtplib.SMTP(host, int(port), timeout=10) as client:
+            client.ehlo()
+            assert [client.docmd(line)[0] for line in ("AUTH LOGIN", "*", "NONSENSE")] == [334, 501, 500]
+    finally:
+        assert stopped(process) == 0
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("by", ["option", "environment"])

@@ -191,3 +191,34 @@ def test_settings_that_contradict_each_other_are_an_error(text, line, key, said)
 )
 def test_settings_that_can_be_met_are_none(text):
     parse(text)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SITES_ALPHA_SMTP", "abc", "sites.alpha.smtp: expected a whole number, got text"),
+        ("SITES_ALPHA_RECEIVE", "harsh", "sites.alpha.receive: 'harsh' is not one of strict"),
+        ("SITES_ALPHA_OFFERS", '["SIZE x"]', "sites.alpha.offers: 'SIZE x': a number may follow SIZE"),
+        ("ACCESS_IMAP", "70000", "access.imap: 70000 is not a port"),
+        ("RELAY_RETRY_FIRST", "soon", "relay.retry.first: "),
+        ("RELAY_DEFAULT_ROUTE", "gamma", "relay.default_route: there is no site 'gamma'; there are alpha, beta"),
+    ],
+)
+def test_a_wrong_variable_is_named_and_not_the_file(variable, value, said):
+    text = "[sites.alpha]\nsmtp = 1025\n[relay]\ndefault_route = 'beta'\n"
+    with pytest.raises(ConfigError) as caught:
+        parse(text, name="box.toml", environ={f"MAILSANDBOX_{variable}": value})
+    assert str(caught.value).startswith(f"environment: MAILSANDBOX_{variable}: {said}")
+
+
+def test_a_wrong_value_of_the_file_is_not_blamed_on_a_variable():
+    with pytest.raises(ConfigError, match=r"^box\.toml:2: access\.imap"):
+        parse("[access]\nimap = 'x'\n", name="box.toml", environ={"MAILSANDBOX_ACCESS_POP3": "0"})
+    with pytest.raises(ConfigError, match=r"tls: .* together \(with MAILSANDBOX_TLS_KEY of the environment\)"):
+        parse("", name="box.toml", environ={"MAILSANDBOX_TLS_KEY": "key.pem"})
+
+
+def test_a_default_route_to_no_site_names_file_and_line():
+    with pytest.raises(ConfigError, match=r"^box\.toml:2: relay\.default_route: there is no site 'gamma'"):
+        parse('[relay]\ndefault_route = "gamma"\n', name="box.toml")
+    assert parse('[relay]\ndefault_route = "gamma"\n[sites.gamma]\nsmtp = 0\n').relay.default_route == "gamma"
