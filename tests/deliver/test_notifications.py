@@ -5,7 +5,7 @@ import email.policy
 import re
 
 import pytest
-from flufl.bounce import scan_message
+from flufl.bounce import all_failures, scan_message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,18 +162,25 @@ def test_several_recipients_are_told_in_one_notification():
 
 
 @pytest.mark.parametrize(
-    ("action", "permanent", "temporary"),
+    ("action", "answer", "temporary", "permanent"),
     [
-        (Action.FAILED, {b"b@beta.test"}, set()),
-        (Action.DELAYED, set(), {b"b@beta.test"}),
-        (Action.RELAYED, set(), set()),
+        (Action.FAILED, reply(550, "5.1.1", "unknown"), set(), {b"b@beta.test", b"c@beta.test"}),
+        (Action.DELAYED, reply(451, "4.7.1", "later"), {b"b@beta.test", b"c@beta.test"}, set()),
+        # No failures: mailing list managers would count them against the member otherwise.
+        (Action.DELIVERED, reply(250, "2.1.5", "delivered"), set(), set()),
+        (Action.RELAYED, reply(250, "2.0.0", "queued"), set(), set()),
+        (Action.EXPANDED, reply(250, "2.1.5", "expanded"), set(), set()),
     ],
 )
-def test_flufl_bounce_recognises_it(action, permanent, temporary):
-    _, octets = composed(told(action=action))
+@pytest.mark.parametrize("ret", ["", "FULL", "HDRS"])
+def test_flufl_bounce_takes_failures_and_delays_for_what_they_are_and_successes_for_none(
+    action, answer, temporary, permanent, ret
+):
+    # Its API has two sets, of temporary and of permanent failures; what is in neither has not failed.
+    returned = b"From: a@alpha.test\r\nTo: b@beta.test\r\nSubject: x\r\n\r\nHello\r\n"
+    reports = [told(address, action, answer=answer) for address in ("b@beta.test", "c@beta.test")]
+    _, octets = composed(*reports, ret=ret, octets=returned)
     message = email.message_from_bytes(octets)
-    from flufl.bounce import all_failures
-
     assert all_failures(message) == (temporary, permanent)
     assert scan_message(message) == permanent
 

@@ -1,8 +1,10 @@
 """Aliases and lists from the configuration, through a whole sandbox (RFC 5321 §3.9, RFC 3461 §5.2.7)."""
 
+import email
 import smtplib
 
 import pytest
+from flufl.bounce import all_failures
 
 from mailsandbox import Sandbox
 from mailsandbox.config import parse
@@ -43,6 +45,11 @@ def box():
 def send(box, *recipients, service="beta.smtp", rcpt_options=(), mail_options=(), sender="carl@alpha.test"):
     with smtplib.SMTP(*box.services[service]) as smtp:
         return smtp.sendmail(sender, recipients, LETTER, mail_options=mail_options, rcpt_options=rcpt_options)
+
+
+def failures(dsn):
+    """What a mailing list manager takes from a notification: who failed for now, and who for good."""
+    return all_failures(email.message_from_bytes(dsn.octets))
 
 
 def subjects(box, account):
@@ -95,6 +102,7 @@ def test_success_at_an_alias_of_several_is_told_once_as_expanded_and_their_failu
     send(box, "team@beta.test", rcpt_options=["NOTIFY=SUCCESS,FAILURE"])
     dsn = box.wait_for(to="carl@alpha.test")
     assert b"Action: expanded\r\nStatus: 2.1.5" in dsn.octets
+    assert failures(dsn) == (set(), set())
     assert b"Final-Recipient: rfc822; team@beta.test" in dsn.octets
     assert len(box.messages("ann@beta.test")) == 1
     box.clock.advance(1)
@@ -107,6 +115,7 @@ def test_success_at_an_alias_of_one_is_told_by_who_delivers_with_the_address_tha
     dsn = box.wait_for(to="carl@alpha.test")
     assert b"Action: delivered" in dsn.octets
     assert b"Original-Recipient: rfc822; chief@beta.test\r\nFinal-Recipient: rfc822; ann@beta.test" in dsn.octets
+    assert failures(dsn) == (set(), set())
 
 
 @pytest.mark.rfc(5321, "3.9.2")
@@ -117,10 +126,12 @@ def test_a_list_sends_on_with_its_owner_as_sender_and_tells_delivery_to_the_list
     dsn = box.wait_for(to="carl@alpha.test")
     assert b"Action: delivered" in dsn.octets
     assert b"Final-Recipient: rfc822; news@beta.test" in dsn.octets
+    assert failures(dsn) == (set(), set())
     [copy] = box.messages("ann@beta.test")
     assert copy.header("Return-Path") == "<owner@beta.test>"
     bounce = box.wait_for(to="owner@beta.test")
     assert b"Action: failed" in bounce.octets
+    assert failures(bounce) == (set(), {b"nobody@alpha.test"})
     assert b"E1" not in bounce.octets
     box.clock.advance(1)
     assert len(box.messages("carl@alpha.test")) == 1
