@@ -2,6 +2,8 @@
 
 import asyncio
 import email.message
+import email.policy
+import fnmatch
 import json
 import os
 import smtplib
@@ -16,6 +18,7 @@ from mailsandbox.submit.model import Authentication, Kind
 
 DEADLINE = 30.0
 TEXT = b"From: alice@alpha.test\r\nTo: bob@beta.test\r\nSubject: hello\r\n\r\n.one dot\r\n..two dots\r\n.\r\nend\r\n"
+OCTETS = b"\0\n\r\xff\r\n.\r\n" + bytes(range(256))
 SECRETS = Credentials(specs={"bob@alpha.test": AccountSpec(password="secret")})
 
 
@@ -205,10 +208,26 @@ async def test_curl_sends_over_implicit_tls(serve, program, certificate):
 
 
 @pytest.mark.client("curl")
-async def test_curl_verifies_and_expands(serve, program):
-    service = await serve()
-    printed = await run(program("curl"), "--silent", f"smtp://127.0.0.1:{service.port}", "--mail-rcpt", "bob@beta.test")
-    assert "252 2.0.0 Cannot VRFY" in printed
+@pytest.mark.parametrize(
+    ("command", "name", "printed"),
+    [
+        ("VRFY", "bob@beta.test", ["252 2.0.0 Cannot VRFY, but will take mail for it and try to deliver it *"]),
+        ("EXPN", "team@alpha.test", ["250-2.1.5 <ann@beta.test>", "250 2.1.5 <ben@beta.test>"]),
+        ("EXPN", "team", ["250-2.1.5 <ann@beta.test>", "250 2.1.5 <ben@beta.test>"]),
+        ("EXPN", "plage", ["250 2.1.5 <zoë@beta.test>"]),
+        ("EXPN", "bob@beta.test", ["252 2.0.0 Cannot EXPN, but will take mail for it and try to deliver it *"]),
+    ],
+)
+async def test_curl_verifies_and_expands(serve, program, command, name, printed):
+    lists = {"team@alpha.test": ["ann@beta.test", "ben@beta.test"], "plage@alpha.test": ["zoë@beta.test"]}
+    service = await serve(context={"expand": lists.get})
+    where = f"smtp://127.0.0.1:{service.port}/client.test"
+    said = await run(program("curl"), "--silent", "--show-error", where, "--request", command, "--mail-rcpt", name)
+    assert len(said.splitlines()) == len(printed)
+    assert all(fnmatch.fnmatchcase(line, pattern) for line, pattern in zip(said.splitlines(), printed, strict=True))
+    asked = [line.text for line in service.session().transcript if line.side == "C"]
+    parameter = " SMTPUTF8" if command == "EXPN" else ""  # RFC 6531 §3.7.4.2: curl sends it where it is offered
+    assert asked == ["EHLO client.test", f"{command} {name}{parameter}", "QUIT"]
 
 
 # -- others ----------------------------------------------------------------------------------------------------------
@@ -281,8 +300,9 @@ async def test_nodemailer_sends(serve, program, certificate, secure):
     }
     script = f"""
         const transport = require('nodemailer').createTransport({json.dumps(options)});
-        transport.sendMail({{from: 'bob@alpha.test', to: 'carol@beta.test', subject: 'Été', text: 'déjà vu\\n.\\n',
-            attachments: [{{filename: 'a.bin', content: Buffer.from([0, 10, 13, 255])}}],
+        transport.sendMail({{from: 'bob@alpha.test', to: 'carol@beta.test',
+            subject: 'Été', text: 'déjà vu\\n.\\nÉté\\n',
+            attachments: [{{filename: 'a.bin', content: Buffer.from({list(OCTETS)})}}],
             dsn: {{id: 'x+y', return: 'headers', notify: ['failure', 'delay'], recipient: 'carol@beta.test'}}}})
             .then(() => process.exit(0), error => {{ console.error(error); process.exit(1) }});
     """
@@ -292,6 +312,12 @@ async def test_nodemailer_sends(serve, program, certificate, secure):
     assert incoming.envelope.envid == "x+2By"
     assert incoming.envelope.recipients[0].notify == {"FAILURE", "DELAY"}
     assert incoming.accepted.protocol == ("ESMTPA" if secure == "no" else "ESMTPSA")
+    message = email.message_from_bytes(incoming.octets, policy=email.policy.default)
+    assert message["Subject"] == "Été"
+    assert message.get_body().get_content() == "déjà vu\r\n.\r\nÉté\r\n"
+    assert b"\r\n.\r\n" in incoming.octets  # RFC 5321 §4.5.2: it travelled as ".."
+    [attachment] = message.iter_attachments()
+    assert (attachment.get_filename(), attachment.get_content()) == ("a.bin", OCTETS)
 
 
 @pytest.mark.client("smtp-source")
