@@ -4,6 +4,7 @@ Invariant: fields are folded at 78 columns where they can be, never beyond 998 o
 """
 
 import functools
+import ipaddress
 import math
 import re
 import time
@@ -15,6 +16,10 @@ _KEPT: Final = 512  # beginnings of Received fields that are kept: one for each 
 _WITHOUT_LINE_ENDS: Final = {13: None, 10: None}
 MAX_LEADING: Final = 1 << 16  # octets looked at for Received fields at the beginning
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
+
+_DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!\Z)|\Z))+\Z", re.ASCII)  # RFC 5321 §4.1.2
+_NOT_QUOTABLE: Final = re.compile(r"[^ !#-\'*-:<-\[\]-~]")  # within a comment and quotes, and by simple parsers
+_LONGEST_CLAIM: Final = 60
 
 _RECEIVED: Final = re.compile(rb"(?im)^received:([^\n]*(?:\n[ \t][^\n]*)*)")
 # Whole fields only, and with another field behind them: where the header is broken nothing is taken from it.
@@ -71,9 +76,31 @@ def _received_from(helo: str, peer: str, by: str, protocol: str, tls: str) -> tu
     literal = f"IPv6:{host}" if ":" in host else host
     using = f"\t(using {_word(tls)})\r\n" if tls else ""
     return (
-        f"Received: from {_word(helo)} ([{_word(literal)}])\r\n{using}",
+        f"Received: from {_extended_domain(helo, _word(literal))}\r\n{using}",
         f"\tby {_word(by)} with {_word(protocol)} id ",
     )
+
+
+def _extended_domain(helo: str, literal: str) -> str:
+    """RFC 5321 §4.4: a domain or an address literal, and the address; what is neither is quoted in a comment."""
+    if not helo:
+        return f"unknown ([{literal}])"
+    if _is_domain(helo):
+        return f"{helo} ([{literal}])"
+    claimed = _NOT_QUOTABLE.sub("?", helo[:_LONGEST_CLAIM]) + ("..." if len(helo) > _LONGEST_CLAIM else "")
+    return f'[{literal}] ([{literal}])\r\n\t(HELO "{claimed}")'
+
+
+def _is_domain(name: str) -> bool:
+    if len(name) > 255 or not name.startswith("["):
+        return len(name) <= 255 and _DOMAIN.match(name) is not None
+    inside = name[1:-1]
+    try:
+        # RFC 5321 §4.1.3. Literals with other tags may hold what ends a comment or a field's value.
+        ipaddress.IPv6Address(inside[5:]) if inside[:5].lower() == "ipv6:" else ipaddress.IPv4Address(inside)
+    except ValueError:
+        return False
+    return name.endswith("]") and "%" not in name
 
 
 def leading_received(octets: bytes) -> int:

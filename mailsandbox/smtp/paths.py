@@ -24,7 +24,7 @@ _ATOM: Final = r"[^\x00- \"(),.:;<>@\[\\\]\x7f]+"  # atext
 _LETTER: Final = r"[^\x00-/:-@\[-`{-\x7f]"  # letters and digits
 _LABEL: Final = rf"{_LETTER}(?:[^\x00-,./:-@\[-`{{-\x7f]*{_LETTER})?"  # within: and hyphens
 _ASCII_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_LOOSE_LABEL: Final = r"[^\x00-,./:-@\[-^`{-\x7f]+"  # letters, digits, hyphens, underscores
+_LOOSE_LABEL: Final = r"[^\x00-,./:-@\[-^`{-\x7f]+"  # letters, digits, and anywhere hyphens, underscores
 
 # The shape of nearly every path: <atoms@labels, ASCII.
 _PLAIN: Final = re.compile(rf"<([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_ASCII_LABEL}(?:\.{_ASCII_LABEL})*)\Z", re.ASCII)
@@ -59,9 +59,9 @@ class BadPath(msgspec.Struct, frozen=True):
 def parse_path(text: str, *, tolerant: bool = False) -> tuple[Path, str] | BadPath:
     """The path at the beginning of `text` ("<bob@beta.test> SIZE=1"), and the parameters after it.
 
-    `tolerant` also takes blanks before the path, a path without angle brackets, underscores in domains; each leaves a
-    remark. "<>" gives an empty address; a forward-path without domain is returned as it is ("Postmaster"): whether
-    either is right, the command knows.
+    `tolerant` also takes blanks before the path, a path without angle brackets, underscores, hyphens at the edge of a
+    label and a last dot in domains; each leaves a remark. "<>" gives an empty address; a forward-path without domain is
+    returned as it is ("Postmaster"): whether either is right, the command knows.
     """
     opened, bracket, rest = text.partition(">")
     if bracket and (not rest or rest[0] == " ") and (plain := _plain(opened)) is not None:
@@ -100,10 +100,22 @@ def _plain(opened: str) -> Path | None:
 def _finished(inside: str, rest: str, remarks: list[str], *, tolerant: bool) -> tuple[Path, str] | BadPath:
     if inside and (bad := check_mailbox(inside, tolerant=tolerant)) is not None:
         return bad
-    domain = inside.rpartition("@")[2]
-    if "_" in domain and "@" in inside and not domain.startswith("["):
-        remarks.append("underscore in a domain (RFC 5321 §4.1.2)")
+    if "@" in inside:
+        remarks.extend(_loose(inside.rpartition("@")[2]))
     return Path(inside, tuple(remarks)), rest.strip(" ")
+
+
+def _loose(domain: str) -> list[str]:
+    """What only a tolerant reading lets pass in a domain."""
+    if domain.startswith("[") or _DOMAIN.match(domain):
+        return []
+    # RFC 5321 §4.1.2: sub-domain = Let-dig [Ldh-str], Ldh-str ends with a letter or digit.
+    found = ["underscore in a domain (RFC 5321 §4.1.2)"] if "_" in domain else []
+    if any(label[:1] == "-" or label[-1:] == "-" for label in domain.split(".")):
+        found.append("label that begins or ends with a hyphen (RFC 5321 §4.1.2)")
+    if domain.endswith("."):
+        found.append("domain that ends with a dot (RFC 5321 §4.1.2)")
+    return found
 
 
 def _closing_bracket(text: str) -> int:

@@ -66,7 +66,7 @@ class SmtpConnection(SmtpReceiving):
             where = f"{local[0]}:{local[1]}" if isinstance(local, tuple) else str(local)
             protocol = "lmtp" if self.spec.kind is Kind.LMTP else "smtp"
             self._record = self._context.sessions.open(protocol, self.spec.service, peer=client.where, local=where)
-            self.conversation = self._shared.converse(client)
+            self.conversation = self._shared.converse(client, self._record.finding)
         super().connection_made(transport)
         if self.session.ssl is not None:
             established = transport.get_extra_info("ssl_object")
@@ -178,7 +178,7 @@ class SmtpConnection(SmtpReceiving):
             client = Client(self.loop, *found)
             client.peer = found
             self.session = client
-            self.conversation = self._shared.converse(client)
+            self.conversation = self._shared.converse(client, self._record.finding)
             self._set_rset_state()  # type: ignore[no-untyped-call]  # aiosmtpd's
             self.identify()
         self._reset_timeout()

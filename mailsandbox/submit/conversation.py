@@ -5,9 +5,11 @@ touches no socket: reading message data is an answer that the connection carries
 The order of commands, HELO, NOOP, RSET, QUIT, VRFY and the course of AUTH are aiosmtpd's (see `commands`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from mailsandbox.message.findings import Finding
 from mailsandbox.sasl import mechanisms
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.parameters import parse_bdat
@@ -16,7 +18,7 @@ from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.greylist import Greylist
 from mailsandbox.submit.model import Authentication, ListenerSpec, SubmitContext
 from mailsandbox.submit.peers import XCLIENT_ATTRIBUTES, Networks, apply_xclient
-from mailsandbox.submit.transaction import Client, Transaction, add_recipient, begin, may_receive
+from mailsandbox.submit.transaction import Client, Transaction, add_recipient, begin, may_receive, tolerated
 
 _SENDER_OK: Final = reply(250, "2.1.0", "Sender ok")
 
@@ -69,7 +71,17 @@ _TAKE_DATA: Final = TakeData()
 class Conversation:
     """The decisions of one session. `client` and `transaction` are replaced by the connection when they begin anew."""
 
-    __slots__ = ("_context", "_greylist", "_offers", "_spec", "_transactions", "client", "transaction", "trusted")
+    __slots__ = (
+        "_context",
+        "_found",
+        "_greylist",
+        "_offers",
+        "_spec",
+        "_transactions",
+        "client",
+        "transaction",
+        "trusted",
+    )
 
     def __init__(
         self,
@@ -78,8 +90,11 @@ class Conversation:
         *,
         client: Client,
         trusted: Networks,
+        found: Callable[[Finding], None],
         greylist: Greylist | None = None,
     ) -> None:
+        """`found` is told each time the client breaks a rule and is not refused for it alone."""
+        self._found = found
         self._spec = spec
         self._context = context
         self._greylist = greylist
@@ -108,9 +123,21 @@ class Conversation:
 
     def check_helo(self, name: str) -> Reply | None:
         """Whether it may call itself so."""
-        if not self._spec.tolerant and check_domain(name) is not None:
+        bad = check_domain(name)
+        if bad is not None and not self._spec.tolerant:
             return reply(501, "5.5.4", "Not a domain or address literal (RFC 5321 §4.1.1.1)")
+        self._note_helo(name)
         return None
+
+    def _note_helo(self, name: str) -> None:
+        bad = check_domain(name) if name else None
+        self.client.helo_remark = "" if bad is None else "greeted by no domain or address literal (RFC 5321 §4.1.1.1)"
+        if bad is not None:
+            self._tell(self.client.helo_remark)
+
+    def _tell(self, *remarks: str) -> None:
+        for remark in remarks:
+            self._found(tolerated(remark))
 
     def ehlo_lines(self) -> list[str]:
         """The text of EHLO's reply, first our name."""
@@ -185,6 +212,7 @@ class Conversation:
         limit = self._spec.limits.messages
         if limit and self._transactions >= limit:
             return Hang(reply(421, "4.7.0", f"{limit} messages in this session, connect again (RFC 9422)"))
+        remarks: list[str] = []
         refusal = begin(
             self.transaction,
             argument,
@@ -192,7 +220,9 @@ class Conversation:
             client=self.client,
             offered=self.offers,
             check=self._context.check_sender,
+            remarks=remarks,
         )
+        self._tell(*remarks)
         if refusal is not None:
             return refusal
         self._transactions += 1
@@ -204,14 +234,18 @@ class Conversation:
             return reply(503, "5.5.1", "MAIL first (RFC 5321 §4.1.4)")
         if self.transaction.chunks or self.transaction.broken:
             return reply(503, "5.5.1", "BDAT has begun (RFC 3030 §2)")
-        return add_recipient(
+        remarks: list[str] = []
+        answer = add_recipient(
             self.transaction,
             argument,
             spec=self._spec,
             client=self.client,
             offered=self.offers,
             check=self._check_recipient,
+            remarks=remarks,
         )
+        self._tell(*remarks)
+        return answer
 
     def _check_recipient(self, address: str) -> Reply | None:
         if (refusal := self._context.check_recipient(address)) is not None:
@@ -304,5 +338,6 @@ class Conversation:
         if self.transaction.open:
             return reply(503, "5.5.1", "Not in a mail transaction")
         refusal = apply_xclient(argument, self.client)
+        self._note_helo(self.client.helo)
         self._offers = None
         return refusal

@@ -19,7 +19,7 @@ from mailsandbox.message.underway import Known
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.model import Incoming, Kind, ListenerSpec
-from mailsandbox.submit.transaction import Client, Transaction, protocol_word
+from mailsandbox.submit.transaction import Client, Transaction, protocol_word, tolerated
 
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 _MAX_HEADER: Final = 1 << 20  # octets looked at for the fields a submission must have
@@ -45,8 +45,8 @@ class Gate:
     def judge(
         self, octets: bytes, transaction: Transaction, *, offers: Offers, known: Known | None = None
     ) -> tuple[Passed | Reply, list[Finding]]:
-        """The octets to go on with, or the refusal; and what was found either way."""
-        findings = [Finding("tolerated-syntax", "RFC 5321 §4.1", remark) for remark in transaction.remarks]
+        """The octets to go on with, or the refusal; and what was found in them either way."""
+        findings: list[Finding] = []
         if (received := count_received(octets)) >= self._spec.limits.received_fields:
             refusal = reply(554, "5.4.6", f"Routing loop: {received} Received fields (RFC 5321 §6.3)")
             findings.append(Finding("routing-loop", "RFC 5321 §6.3", refusal.text, enhanced="5.4.6", fatal=True))
@@ -83,12 +83,13 @@ class Gate:
         session_id: str,
         now: float,
     ) -> Incoming:
-        """The message as it is handed over. Its transcript is filled in by `with_transcript`."""
+        """The message as it is handed over, with the findings of its envelope. `add_transcript` fills in the lines."""
         spec, known = self._spec, passed.known
         octets, added = passed.octets, b""
         if spec.submission:
             octets, added = _complete(octets, findings, transaction, spec=spec, queue_id=queue_id, now=now)
             known = known if octets is passed.octets else None
+        remarks = [client.helo_remark, *transaction.remarks] if client.helo_remark else transaction.remarks
         word = protocol_word(spec, client, transaction)
         recipients = transaction.rcpt_tos
         trace = received_field(
@@ -114,7 +115,7 @@ class Gate:
             envelope=transaction.record(),
             octets=len(octets),
             sha256=_sha256(octets, known),
-            findings=findings,
+            findings=[*map(tolerated, remarks), *findings] if remarks else findings,
             transcript=[],
         )
         done = reply(250, "2.0.0", f"Ok: queued as {queue_id}")

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from mailsandbox.errors import StartError
+from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.commands import PROMPT
 from mailsandbox.submit.connection import SmtpConnection
@@ -47,9 +48,11 @@ class Shared:
         }
         self.prompt = {verb: getattr(SmtpConnection, name) for verb, name in PROMPT.items()}
 
-    def converse(self, client: Client) -> Conversation:
-        """A new session's state."""
-        return Conversation(self.spec, self.context, client=client, trusted=self._xclient, greylist=self._greylist)
+    def converse(self, client: Client, found: Callable[[Finding], None]) -> Conversation:
+        """A new session's state; `found` takes what it finds."""
+        return Conversation(
+            self.spec, self.context, client=client, trusted=self._xclient, found=found, greylist=self._greylist
+        )
 
     def spool(self) -> Spool:
         """Room for one message."""

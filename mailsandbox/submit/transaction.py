@@ -18,6 +18,7 @@ from aiosmtpd.smtp import Session
 
 from mailsandbox.journey.model import EnvelopeRecord
 from mailsandbox.message.envelope import Envelope, Recipient
+from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.parameters import MailParameters, parse_mail, parse_rcpt
 from mailsandbox.smtp.paths import BadPath, Path, parse_path
@@ -46,6 +47,7 @@ class Client(Session):
         self.tls = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384", or ""
         self.login = ""
         self.name = ""  # as XCLIENT says
+        self.helo_remark = ""  # what is wrong with `helo`, where that was tolerated
 
     @property
     def login_data(self) -> Any:
@@ -126,10 +128,12 @@ def begin(
     client: Client,
     offered: Offers,
     check: Callable[[str], Reply | None],
+    remarks: list[str],
 ) -> Reply | None:
     """MAIL's argument, from "FROM:" on; the refusal, or None where the transaction has begun.
 
-    `check` has the last word on an address that is well-formed.
+    `check` has the last word on an address that is well-formed; `remarks` gets what was tolerated,
+    in a refused command too.
     """
     if argument[:5].upper() != "FROM:":
         return reply(501, "5.5.4", "Syntax: MAIL FROM:<reverse-path> [parameters] (RFC 5321 §4.1.1.2)")
@@ -138,6 +142,7 @@ def begin(
         # RFC 3463 §3.2: X.1.7 bad sender's mailbox address syntax, X.1.8 bad sender's system address.
         return reply(553, "5.1.8" if read.in_domain else "5.1.7", f"Bad reverse-path: {read.reason}")
     path, rest = read
+    remarks.extend(path.remarks)
     if rest and not client.extended_smtp:
         return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
     parameters = parse_mail(rest, offered=offered, limit=spec.max_octets)
@@ -146,7 +151,6 @@ def begin(
     if path.internationalized and not parameters.smtputf8:
         # RFC 6531 §3.5: 550 or 553 to MAIL, 5.6.7.
         return reply(553, "5.6.7", "Non-ASCII reverse-path needs SMTPUTF8 (RFC 6531 §3.5)")
-    remarks = list(path.remarks)
     address = _complete(path, spec, remarks)
     if isinstance(address, Reply):
         return address
@@ -158,7 +162,7 @@ def begin(
     transaction.mail_options = rest.split()
     transaction.smtp_utf8 = parameters.smtputf8
     transaction.parameters = parameters
-    transaction.remarks = remarks
+    transaction.remarks = list(remarks)
     return None
 
 
@@ -195,8 +199,9 @@ def add_recipient(
     client: Client,
     offered: Offers,
     check: Callable[[str], Reply | None],
+    remarks: list[str],
 ) -> Reply:
-    """RCPT's argument, from "TO:" on. `check` has the last word on an address that is well-formed."""
+    """RCPT's argument, from "TO:" on. `check` and `remarks` as for MAIL."""
     if argument[:3].upper() != "TO:":
         return reply(501, "5.5.4", "Syntax: RCPT TO:<forward-path> [parameters] (RFC 5321 §4.1.1.3)")
     read = parse_path(argument[3:], tolerant=spec.tolerant)
@@ -204,6 +209,7 @@ def add_recipient(
         # RFC 3463 §3.2: X.1.3 bad destination mailbox address syntax, X.1.2 bad destination system address.
         return reply(553, "5.1.2" if read.in_domain else "5.1.3", f"Bad forward-path: {read.reason}")
     path, rest = read
+    remarks.extend(path.remarks)
     if not path.address:
         return reply(553, "5.1.3", "A forward-path is never empty (RFC 5321 §4.1.1.3)")
     if rest and not client.extended_smtp:
@@ -215,7 +221,7 @@ def add_recipient(
     if path.internationalized and not utf8:
         # RFC 6531 §3.5: 553 to RCPT, 5.6.7.
         return reply(553, "5.6.7", "Non-ASCII forward-path needs SMTPUTF8 on MAIL (RFC 6531 §3.5)")
-    address = _complete(path, spec, transaction.remarks)
+    address = _complete(path, spec, remarks)
     if isinstance(address, Reply):
         return address
     known = address in transaction.rcpt_tos
@@ -224,7 +230,7 @@ def add_recipient(
         return reply(452, "4.5.3", f"Too many recipients, the limit is {spec.limits.recipients}")
     if (refusal := check(address)) is not None:
         return refusal
-    transaction.remarks.extend(path.remarks)
+    transaction.remarks.extend(remarks)
     # The same mailbox twice is answered twice and delivered once, with the parameters it was given first.
     if not known:
         transaction.rcpt_tos.append(address)
@@ -233,6 +239,11 @@ def add_recipient(
         if parameters.given:
             transaction.rcpt_given[address] = parameters.given
     return _RECIPIENT_OK
+
+
+def tolerated(remark: str) -> Finding:
+    """What the session and the journey say of it."""
+    return Finding("tolerated-syntax", "RFC 5321 §4.1", remark)
 
 
 def may_receive(transaction: Transaction, *, spec: ListenerSpec, by_bdat: bool) -> Reply | None:
