@@ -1,5 +1,9 @@
-"""A site's relay half on a manual clock: queue, courier and notifier over a database in memory."""
+"""A site's relay half on a manual clock: queue, courier and notifier over a database in memory.
 
+In the end of every rig its journeys are put together and compared with its queue: see `journeys_agree`.
+"""
+
+import hashlib
 import itertools
 import random
 from dataclasses import dataclass, field
@@ -9,7 +13,8 @@ from mailsandbox.database.opening import open_database
 from mailsandbox.deliver.notifier import Notifier
 from mailsandbox.encoding.verdicts import Accept, Emulation, RelayPolicy
 from mailsandbox.faults import Faults
-from mailsandbox.journey.model import Attempted, JourneyEvent, Notified
+from mailsandbox.journey.assemble import Journey, assemble, standings
+from mailsandbox.journey.model import Accepted, Attempted, Delivered, EnvelopeRecord, JourneyEvent, Notified
 from mailsandbox.journey.sessions import SessionLog
 from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.model import NewItem
@@ -22,6 +27,7 @@ from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Route, Routes
 from mailsandbox.relay.tls import TlsPolicy
 from mailsandbox.relay.zone import Zone
+from mailsandbox.store.journeys import JourneyLedger, journeys_after, read_events
 
 PLAIN = b"From: a@alpha.test\r\nTo: b@beta.test\r\nSubject: test\r\nMessage-ID: <1@alpha.test>\r\n\r\nHello\r\n"
 
@@ -29,6 +35,19 @@ PLAIN = b"From: a@alpha.test\r\nTo: b@beta.test\r\nSubject: test\r\nMessage-ID: 
 def as_it_is(octets, *, offers, envelope, policy, clean):
     """A relay gate that lets everything pass."""
     return Accept(octets, body="8BITMIME" if not octets.isascii() and "8BITMIME" in offers else "")
+
+
+ALL = 10_000  # more than any case queues
+ON_THE_WAY = ("queued", "deferred", "held")
+
+
+def accepted(item: NewItem) -> Accepted:
+    """What the site's listener would have written into the journey."""
+    envelope = EnvelopeRecord(item.envelope.reverse_path, item.envelope.addresses)
+    sha256 = hashlib.sha256(item.octets).hexdigest()
+    return Accepted(
+        "alpha", item.queue_id, item.received_at, "", "", "", "ESMTP", "", envelope, len(item.octets), sha256, [], []
+    )
 
 
 @dataclass
@@ -57,10 +76,13 @@ class Rig:
     allow: Allow = field(default_factory=Allow)
     home: list[Home] = field(default_factory=list)
     journey: dict[str, list[JourneyEvent]] = field(default_factory=dict)
+    closed: bool = False
 
     async def start(self) -> "Rig":
         self.database = self.database or open_database(":memory:")
         await self.database.start()
+        self.ledger = JourneyLedger(self.database, self.clock)
+        await self.ledger.start()
         self._ids = itertools.count(1)
         self.sessions = SessionLog(self.clock)
         self.courier = RelayCourier(
@@ -103,16 +125,43 @@ class Rig:
         )
 
     async def aclose(self) -> None:
-        await self.queue.aclose()
-        await self.courier.aclose()
-        await self.database.aclose()
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            await self.queue.aclose()
+            await self.courier.aclose()
+            await self.journeys_agree()
+        finally:
+            await self.database.aclose()
+
+    async def journeys_agree(self) -> dict[str, Journey]:
+        """All journeys by id: each says of every recipient whether it is in the queue, as the queue does."""
+        return await self.database.read(self._journeys_agree)
+
+    def _journeys_agree(self, tx) -> dict[str, Journey]:
+        items = self.queue._spool.items_in(tx, limit=ALL)
+        journeys = {one: assemble(one, read_events(tx, one)) for one in journeys_after(tx, "", ALL)}
+        assert {item.journey_id for item in items} <= set(journeys), "a message without a journey"
+        for journey_id, journey in journeys.items():
+            mine = [item for item in items if item.journey_id == journey_id]
+            queued = {row.address: item.held for item in mine for row in item.recipients}
+            standing = {one: where for one, where in standings(journey.hops).items() if where in ON_THE_WAY}
+            assert {one: where == "held" for one, where in standing.items()} == queued, (journey_id, journey.state)
+            states = ("failed", "held", "queued") if queued else ("delivered", "failed", "removed")
+            assert journey.state in states, (journey_id, journey.state, queued)
+        return journeys
 
     def _record(self, tx, journey_id, event) -> None:
+        self.ledger.append_in(tx, journey_id, event)
         tx.after_commit(lambda: self.journey.setdefault(journey_id, []).append(event))
 
     def _hand_over_in(self, tx, envelope, octets, queue_id) -> None:
         if all(domain_of(address) == self.home_domain for address in envelope.addresses):
             tx.after_commit(lambda: self.home.append(Home(envelope, octets)))
+            for one in envelope.addresses:
+                landed = Delivered("alpha", one, one, "INBOX", 1, "", 1, len(octets), self.clock.now(), 0)
+                self.ledger.append_in(tx, queue_id, landed)
         else:
             self.queue.enqueue_in(tx, NewItem(queue_id, queue_id, envelope, octets, self.clock.now()))
 
@@ -140,7 +189,12 @@ class Rig:
         queue_id = queue_id or f"Q{next(self._ids):04}"
         people = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients)
         item = NewItem(queue_id, queue_id, Envelope(sender, people, **envelope), octets, self.clock.now())
-        await self.database.write(lambda tx: self.queue.enqueue_in(tx, item))
+
+        def work(tx) -> None:
+            self.ledger.append_in(tx, queue_id, accepted(item))
+            self.queue.enqueue_in(tx, item)
+
+        await self.database.write(work)
         return queue_id
 
     def attempts(self, queue_id: str) -> list[Attempted]:
