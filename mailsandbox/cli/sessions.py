@@ -48,6 +48,7 @@ def command(
     """List connections by their beginning, newest first; with ID: show one with its transcript."""
     from urllib.parse import quote
 
+    broken: list[str] = []
     with daemon(ready_file, url) as found:
         if session_id is not None:
             answer = found.get(f"/v1/sessions/{quote(session_id, safe='')}")
@@ -59,6 +60,10 @@ def command(
                 ("finding", finding),
             )
             answer = found.get("/v1/sessions", [*((name, value) for name, value in chosen if value), ("limit", limit)])
+            if not answer["sessions"] and finding not in ("", "any"):
+                # Rules are named where they are checked: those that were met are all that is known of them.
+                rows = found.get("/v1/sessions", [("finding", "any"), ("limit", 1000)])["sessions"]
+                broken = sorted({rule for row in rows for rule in row["rules"]})
     if as_json:
         say_json(answer)
     elif session_id is not None:
@@ -68,14 +73,15 @@ def command(
         for name in ("account", "helo", "tls"):
             if answer[name]:
                 say(f"{name}: {clean(answer[name])}")
-        for broken in answer["findings"]:
-            say(f"finding: {clean(broken['rule'])} ({clean(broken['source'])}): {clean(broken['text'])}")
+        for each in answer["findings"]:
+            say(f"finding: {clean(each['rule'])} ({clean(each['source'])}): {clean(each['text'])}")
         for line in transcript_lines(answer["transcript"]):
             say(line)
     elif answer["sessions"]:
         say(_listed(answer["sessions"]))
     else:
-        note("no connections")
+        hint = f"; rules that clients broke so far: {', '.join(map(clean, broken))}" if broken else ""
+        note(f"no connections{hint}")
 
 
 def _listed(sessions: Sequence[Mapping[str, Any]]) -> str:  # Any: JSON

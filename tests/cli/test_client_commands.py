@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mailsandbox.cli.daemon import default_ready_file, find_daemon, seen_from
+from mailsandbox.cli.daemon import Daemon, default_ready_file, find_daemon, seen_from
 from mailsandbox.cli.journey import WIDTH, report
 
 ROW = {
@@ -184,6 +184,24 @@ def test_sessions_are_listed_and_shown_with_their_transcript(run, scripted):
     assert "S1  " in run("sessions", "--protocol", "imap").out
     assert ("protocol", "imap") in scripted.asked[0][2]
     assert "      0.500 C a1 NOOP" in run("sessions", "S1").out
+
+
+def test_a_finding_that_no_session_has_is_told_with_those_that_there_are(run, scripted, monkeypatch):
+    asked = []
+
+    def get(_, path, parameters=(), **__):
+        asked.append(dict(parameters))
+        rows = [{"rules": ["bare-lf-command", "command-in-idle"]}, {"rules": ["bare-lf-command"]}]
+        return {"sessions": rows if asked[-1].get("finding") == "any" else []}
+
+    monkeypatch.setattr(Daemon, "get", get)
+    ran = run("sessions", "--finding", "nope")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "no connections; rules that clients broke so far: bare-lf-command, command-in-idle\n"
+    assert run("sessions", "--finding", "nope", "--json").json == {"sessions": []}
+    asked.clear()
+    assert run("sessions", "--protocol", "imap").err == "no connections\n"
+    assert len(asked) == 1
 
 
 def test_findings_of_sessions_are_a_column_only_where_there_are_some(run, scripted):
