@@ -18,6 +18,7 @@ import click
 
 from mailsandbox.cli.failures import NOT_DONE, WRONG_USE, Failure
 from mailsandbox.cli.printing import clean
+from mailsandbox.wording import cause_of
 
 if TYPE_CHECKING:
     import httpx
@@ -354,7 +355,18 @@ def split_place(place: str) -> tuple[str, int]:
 
 def _reason(error: Exception) -> str:
     """ "Connection refused", without the number that only programmers know."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError):
+        inner = inner.__cause__ or inner.__context__  # httpcore's hides its cause
+    if inner is not None:
+        return f"TLS failed: {cause_of(inner)}" if _is_of_tls(inner) else cause_of(inner)
     return re.sub(r"^\[Errno -?\d+\] ", "", clean(error)) or type(error).__name__
+
+
+def _is_of_tls(error: OSError) -> bool:
+    import ssl
+
+    return isinstance(error, ssl.SSLError)
 
 
 def _problem(response: "httpx.Response") -> Mapping[str, Any]:  # Any: JSON

@@ -317,6 +317,11 @@ def test_a_url_of_something_else_is_an_error_that_names_it(run, scripted, answer
     assert ran.err.startswith(f"mailsandbox: {scripted.url} does not say where its services are (")
 
 
+def test_an_https_url_of_an_interface_without_tls_is_told_as_that(run, scripted):
+    url = scripted.url.replace("http:", "https:")
+    assert f"no daemon answers at {url} (TLS failed: wrong version number);" in run("list", "--url", url).err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
