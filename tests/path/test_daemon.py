@@ -72,6 +72,44 @@ def test_what_was_answered_250_survives_kill_9(serve, tmp_path):
     assert len(arrived(second, to=BOB, count=1)) == 1
 
 
+def rest(daemon, method, path, **content):
+    host, port = daemon.services["http"]
+    answer = httpx.request(method, f"http://{host}:{port}/v1/{path}", timeout=DEADLINE, **content)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+@pytest.mark.rfc(5321, "6.1")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"stage": "rcpt", "reply": "451 4.7.1 later"},  # it waits in the queue
+        {"stage": "message", "delay": 3600},  # all its octets are with the next server, which has not answered
+    ],
+)
+def test_what_was_answered_250_and_not_delivered_yet_arrives_once_after_kill_9(serve, tmp_path, fault):
+    config = tmp_path / "box.toml"
+    config.write_text('[clock]\nmode = "manual"\n')
+    flags = ("--data", str(tmp_path / "data"), "--config", str(config))
+    first = serve(*flags)
+    rest(first, "POST", "faults", json={"protocol": "smtp", "site": "beta", **fault})
+    send(first, french_message(BOB))  # smtplib raises without 250
+    deadline = time.monotonic() + DEADLINE
+    while not rest(first, "GET", "faults")["faults"][0]["hits"]:
+        assert time.monotonic() < deadline, "the relay did not try"
+    assert rest(first, "GET", "messages", params={"account": BOB})["messages"] == []
+    first.process.kill()
+    assert first.process.wait(DEADLINE) == -signal.SIGKILL
+    second = serve(*flags)
+    for period in ("1d", "6d"):
+        rest(second, "POST", "clock/advance", json={"by": period})
+        assert rest(second, "GET", "queue")["items"] == []
+        [message] = rest(second, "GET", "messages", params={"account": BOB})["messages"]
+        assert message["subject"] == "Été à la plage – déjà vu"
+        assert rest(second, "GET", f"messages/{message['id']}/journey")["state"] == "delivered"
+    assert rest(second, "GET", "messages", params={"account": "alice@alpha.test"})["messages"] == []
+
+
 def test_mail_flags_and_journeys_are_there_after_a_restart(serve, tmp_path):
     first = serve("--data", str(tmp_path / "data"))
     send(first)

@@ -1,4 +1,8 @@
-"""Case 1: kill -9 right after the 250."""
+"""Case 1: kill -9 right after the 250.
+
+The same with the whole daemon and a real client: tests/path/test_daemon.py, at known moments, and
+tests/path/test_chaos.py, at random ones.
+"""
 
 import asyncio
 import signal
