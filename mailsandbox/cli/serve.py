@@ -143,12 +143,17 @@ def _descriptions(spec: "SandboxSpec") -> dict[str, str]:
     for listener in (each for site in spec.sites for each in listener_specs(site, spec.host)):
         words = [_KINDS[listener.kind] + (" on a UNIX socket" if listener.socket else "")]
         upgrades = "STARTTLS" in listener.offers and listener.kind != "submissions"
+        required, offered = list[str](), list[str]()
         if upgrades:
-            words.append(f"STARTTLS {'required' if listener.tls_required else 'offered'}")
+            (required if listener.tls_required else offered).append("STARTTLS")
         some = listener.mechanisms is None or not listener.mechanisms.isdisjoint(known)
         after_tls = listener.auth_needs_tls and listener.kind != "submissions"
         if listener.authentication != "off" and some and (upgrades or not after_tls):
-            words.append(f"AUTH {listener.authentication}{' after it' if after_tls else ''}")
+            of = required if listener.authentication == "required" else offered
+            of.append("AUTH over TLS" if after_tls else "AUTH")
+        for which, told in ((required, "required"), (offered, "offered")):
+            if which:
+                words.append(f"{' and '.join(which)} {told}")
         said[listener.service] = ", ".join(words)
     return said
 

@@ -298,12 +298,13 @@ def test_the_banner_says_what_each_listener_offers(run, monkeypatch, tmp_path):
         lmtp = 0
         listeners.bare = { port = 0, auth = "off" }
         listeners.own = { port = 0, kind = "submission", offers = ["STARTTLS"], auth_needs_tls = true }
-        listeners.safe = { port = 0, offers = ["STARTTLS"], tls_required = true, mechanisms = ["CRAM-MD5"] }
+        listeners.safe = { port = 0, offers = ["STARTTLS"], tls_required = true, mechanisms = ["PLAIN"] }
         listeners.here = { socket = "/tmp/here", kind = "lmtp" }
         listeners.pop3 = { port = 0, auth_needs_tls = true }
+        listeners.old = { port = 0, mechanisms = ["CRAM-MD5"] }
         """
     )
-    own = ("smtp", "submission", "submissions", "lmtp", "bare", "own", "safe", "here", "pop3")
+    own = ("smtp", "submission", "submissions", "lmtp", "bare", "own", "safe", "here", "pop3", "old")
     names = [*(f"alpha.{name}" for name in own), "beta.smtp", "pop3"]
     monkeypatch.setattr(
         "mailsandbox.runtime.daemon.serve", lambda *_, announce, **__: announce(dict.fromkeys(names, "place"))
@@ -317,10 +318,11 @@ def test_the_banner_says_what_each_listener_offers(run, monkeypatch, tmp_path):
         "alpha.submissions": "submission over TLS, AUTH offered",
         "alpha.lmtp": "LMTP, AUTH offered",
         "alpha.bare": "SMTP",
-        "alpha.own": "submission, STARTTLS offered, AUTH offered after it",
-        "alpha.safe": "SMTP, STARTTLS required",
+        "alpha.own": "submission, STARTTLS and AUTH over TLS offered",
+        "alpha.safe": "SMTP, STARTTLS required, AUTH offered",
         "alpha.here": "LMTP on a UNIX socket, AUTH offered",
         "alpha.pop3": "SMTP",
+        "alpha.old": "SMTP",  # no account has a password
         "beta.smtp": "SMTP",
         "pop3": "POP3",
     }
