@@ -169,7 +169,7 @@ class MailSystem:
         return Submission(answer, str(await self.ledger.find(queue_id) or queue_id), queue_id)
 
     async def reset(self, account: str | None = None) -> None:
-        """Empty one account; or everything: mail, queues, journeys, sessions, faults."""
+        """Empty one account; or everything: mail, queues, sessions, faults. Journeys stay, and tell what was queued."""
         if account is None:
             self.faults.clear()
             self.sessions.clear()

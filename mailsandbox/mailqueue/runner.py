@@ -347,15 +347,14 @@ class Queue:
 
     async def remove(self, queue_id: str) -> None:
         """Drop it without telling anybody."""
-
-        def work(tx: Tx) -> None:
-            stored = self._spool.item_in(tx, queue_id)
-            numbers = [row.number for row in stored.item.recipients]
-            if self._spool.drop_in(tx, queue_id, stored.content, numbers):
-                self._operated(tx, stored.item, "remove")
-
-        await self._database.write(work)
+        await self._database.write(lambda tx: self._remove_in(tx, queue_id))
         self._attempts.cancel(queue_id)
+
+    def _remove_in(self, tx: Tx, queue_id: str) -> None:
+        stored = self._spool.item_in(tx, queue_id)
+        numbers = [row.number for row in stored.item.recipients]
+        if self._spool.drop_in(tx, queue_id, stored.content, numbers):
+            self._operated(tx, stored.item, "remove")
 
     def _operated(self, tx: Tx, item: QueuedItem, action: str) -> None:
         self._record(tx, JourneyId(item.journey_id), operated(item, action, now=self._clock.now()))
@@ -367,8 +366,7 @@ class Queue:
             dropped = []
             while items := self._spool.items_in(tx, limit=self._limits.claim):
                 for item in items:
-                    stored = self._spool.item_in(tx, item.queue_id)
-                    self._spool.drop_in(tx, item.queue_id, stored.content, [row.number for row in item.recipients])
+                    self._remove_in(tx, item.queue_id)
                     dropped.append(item.queue_id)
             return dropped
 

@@ -213,7 +213,7 @@ class AsyncBox:
         return assemble(known, await self._system.ledger.events(JourneyId(known)))
 
     async def reset(self, account: str = "") -> None:
-        """Empty one account, or everything: mail, queues, journeys, faults."""
+        """Empty one account, or everything: mail, queues, faults. What waited is `removed` in its journey."""
         await self._system.reset(account or None)
 
     async def export_zip(self, path: Path | str, *, accounts: str | Iterable[str] = (), mailbox: str = "") -> int:

@@ -95,3 +95,11 @@ def test_the_description_of_the_interface_names_it(box):
     assert "operations" in schemas["Hop"]["properties"]
     assert set(schemas["Operated"]["properties"]) == {"site", "queue_id", "at", "action", "recipients", "attempts"}
     assert "removed" in schemas["JourneyView"]["description"]
+
+
+def test_a_reset_of_everything_is_told_by_the_journey_of_what_waited(box):
+    sent = box.send(FAR, subject="waits")
+    box.journey(sent)
+    box.reset()
+    assert httpx.get(f"{box.url}/v1/queue").json()["items"] == []
+    assert box.journey(sent).state == "removed"
