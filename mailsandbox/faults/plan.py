@@ -3,7 +3,8 @@
 A station asks `match` before it acts, at stages it names itself; the first fault that fits is counted and returned.
 
     protocol  stages asked
-    smtp      connect, each command's name in lower case ("ehlo", "rcpt" ...), message (after the end of data)
+    smtp      connect, each command's name in lower case ("rcpt" ...; a fault for "ehlo" is for HELO and LHLO as well),
+              message (after the end of data)
     relay     connect, mail, rcpt, data, message       (the relay's own side: before it sends)
     pop3      connect, and each command's name in lower case
     imap      connect, and each command's name in lower case
@@ -47,11 +48,13 @@ Action = Respond | Drop | Delay
 PROTOCOLS: Final = ("smtp", "relay", "pop3", "imap", "http")
 _STAGES: Final[Mapping[str, frozenset[str]]] = {  # where they are few enough to know; else any name may be asked
     "smtp": frozenset(
-        {"connect", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "message", "bdat", "rset", "noop", "vrfy"}
-        | {"expn", "help", "etrn", "atrn", "quit"}
+        {"connect", "ehlo", "helo", "lhlo", "starttls", "auth", "mail", "rcpt", "data", "message", "bdat", "rset"}
+        | {"noop", "vrfy", "expn", "help", "etrn", "xclient", "quit"}
     ),
     "relay": frozenset(("connect", "mail", "rcpt", "data", "message")),
 }
+
+_GENERAL: Final[Mapping[str, str]] = {"helo": "ehlo", "lhlo": "ehlo"}  # RFC 5321 §4.1.1.1, RFC 2033 §4.1: greetings
 
 
 def action_of(*, reply: str = "", drop: bool = False, reset: bool = False, delay: float | None = None) -> Action:
@@ -69,7 +72,11 @@ def action_of(*, reply: str = "", drop: bool = False, reset: bool = False, delay
     match = re.fullmatch(r"([2-5]\d{2})(?: ([245]\.\d{1,3}\.\d{1,3}))?(?: (.*))?", reply)
     if match is None:
         raise ConfigError(f'{reply!r} is no reply: write it as it goes over the wire, "451 4.7.1 come back later"')
-    return Respond(int(match[1]), match[3] or "", match[2] or "")
+    code, enhanced, text = match[1], match[2] or "", match[3] or ""
+    if enhanced and enhanced[0] != code[0]:
+        # RFC 2034 §4: a success code goes with 2yz, a failure with 4yz or 5yz of its class; 3yz has none.
+        raise ConfigError(f"{reply!r}: the first digits of {code} and {enhanced} have to agree (RFC 2034 §4)")
+    return Respond(int(code), text, enhanced)
 
 
 @dataclass(slots=True)
@@ -109,7 +116,7 @@ class Fault:
         return (
             self.protocol in ("", protocol)
             and self.site in ("", site)
-            and self.stage.lower() in ("", stage)
+            and self.stage.lower() in ("", stage, _GENERAL.get(stage, stage))
             and (self._account is None or bool(self._account.search(account)))
             and (self._text is None or bool(self._text.search(text)))
         )

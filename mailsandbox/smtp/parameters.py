@@ -65,7 +65,7 @@ def split_parameters(text: str) -> dict[str, str] | Reply:
             continue
         match = _PARAMETER.match(word)
         if match is None:
-            return reply(501, "5.5.4", f"Malformed parameter {_shown(word)} (RFC 5321 §4.1.2)")
+            return reply(501, "5.5.4", f"Malformed parameter {word[:40]} (RFC 5321 §4.1.2)")
         keyword = match[1].upper()
         if keyword in given:
             return reply(501, "5.5.4", f"Parameter {keyword} given twice")
@@ -206,7 +206,3 @@ def parse_bdat(argument: bytes) -> Chunk | None:
     """BDAT's argument; None where the syntax is wrong, and so the number of octets unknown (RFC 3030 §2)."""
     match = _BDAT.match(argument)
     return Chunk(int(match[1]), match[2] is not None) if match else None
-
-
-def _shown(word: str) -> str:
-    return word[:40].encode("ascii", "backslashreplace").decode("ascii")

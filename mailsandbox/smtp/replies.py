@@ -82,7 +82,18 @@ def _pieces(line: str, *, utf8: bool) -> list[bytes]:
 
 
 def _ascii(line: str) -> bytes:
-    return line.replace("§", "section ").encode("ascii", "backslashreplace")
+    line = line.replace("§", "section ")
+    return line.encode("ascii") if line.isascii() else "".join(map(_in_ascii, line)).encode("ascii")
+
+
+def _in_ascii(character: str) -> str:
+    """Characters by their number, octets that are no UTF-8 by theirs: which of the two was said can be told."""
+    code = ord(character)
+    if code < 0x80:
+        return character
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def reply(code: int, enhanced: str, *lines: str) -> Reply:

@@ -73,11 +73,8 @@ class SmtpCommands(SMTP, abc.ABC):
     # -- what the connection does ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def say(self, answer: Reply, *, utf8: bool = False, unrecorded: str = "") -> None:
-        """Reply, in UTF-8 where the client asked for it; sent when no more commands are here (RFC 2920 §3.2).
-
-        `unrecorded`: what of it may be a secret of the client's.
-        """
+    def say(self, answer: Reply, *, utf8: bool = False) -> None:
+        """Reply, in UTF-8 where the client asked for it; sent when no more commands are here (RFC 2920 §3.2)."""
 
     @abc.abstractmethod
     def say_line(self, line: str) -> None:
@@ -246,12 +243,16 @@ class SmtpCommands(SMTP, abc.ABC):
         if self.envelope.open:
             self.say(reply(503, "5.5.1", "Not in a mail transaction (RFC 4954 §4)"))
             return
-        mechanism, _, response = (arg or "").partition(" ")
+        mechanism, *response = (arg or "").split() or [""]
+        if not mechanism or len(response) > 1:
+            missing = "AUTH takes a mechanism and one initial response" if mechanism else "AUTH needs a mechanism"
+            self.say(reply(501, "5.5.4", f"{missing} (RFC 4954 §4)"))
+            return
         offered = self.conversation.mechanisms()
         every = self._auth_methods
         self._auth_methods = {name: every[name] for name in offered}
         try:
-            await super().smtp_AUTH(f"{mechanism.upper()} {response}".strip())
+            await super().smtp_AUTH(" ".join([mechanism.upper(), *response]))
         finally:
             self._auth_methods = every
         if self.session.authenticated and not self.session.login:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 PROXY_SECONDS: Final = 10.0  # a load balancer sends its header at once
 
-_STAGES: Final = {"HELO": "ehlo", "LHLO": "ehlo"}
-
 # Cross-protocol requests: a browser can be made to post to this port. Postfix: smtpd_forbidden_commands.
 _HTTP_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"})
 _TEXT_8BIT: Final = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})  # RFC 6531 §3.1: commands that may carry UTF-8
@@ -294,12 +292,12 @@ class SmtpConnection(SmtpReceiving):
         legible = self._legible
         shown = text if plain and verb in _ALWAYS_SHOWN and not legible.in_doubt else legible.line(text)
         self._record.client(shown)
+        self._may_quote = "" if shown is text or verb == "AUTH" or shown == readable(text) else _quoted(text)
         if (refusal := self._line_refused(line, text, verb, plain=plain)) is not None:
             if isinstance(refusal, Hang):
                 self.hang(refusal)
             else:
-                echoed = verb not in self._shared.methods and shown != readable(text)
-                self.say(refusal, unrecorded=_echo(text) if echoed else "")
+                self.say(refusal)
             return
         argument = argument.strip(" \t")  # RFC 5321 §4.1.1: trailing white space is tolerated
         if self._faults and (action := self._fault(verb, text)) is not None:
@@ -345,16 +343,17 @@ class SmtpConnection(SmtpReceiving):
         self._unknown += 1
         if self._unknown >= self.spec.limits.unknown_commands:
             return Hang(reply(421, "4.7.0", "Too many unrecognized commands"))
-        if not verb:
+        if not text.strip(" \t"):
             return reply(500, "5.5.1", "An empty line is no command (RFC 5321 §4.1.1)")
-        return reply(500, "5.5.1", f"Command {_echo(text)} not recognized (RFC 5321 §4.2.4)")
+        if text[0] in " \t":
+            return reply(500, "5.5.2", "White space before the command (RFC 5321 §4.1.1)")
+        return reply(500, "5.5.1", f"Command {_quoted(text)} not recognized (RFC 5321 §4.2.4)")
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def _fault(self, verb: str, text: str) -> Action | None:
-        stage = _STAGES.get(verb, verb.lower())
         account = text.partition("<")[2].partition(">")[0]
-        return self._faults.match("smtp", site=self.spec.site, stage=stage, account=account, text=text)
+        return self._faults.match("smtp", site=self.spec.site, stage=verb.lower(), account=account, text=text)
 
     async def _faulty(self, action: Action, verb: str, argument: str) -> None:
         """A command for which a fault is scripted."""
@@ -373,7 +372,6 @@ class SmtpConnection(SmtpReceiving):
             await self._shared.methods[verb](self, argument or None)
 
 
-def _echo(text: str) -> str:
-    """What was said in a command's place, as a reply may quote it."""
-    verb = text.partition(" ")[0].upper()[:20]
-    return verb if verb.isascii() and verb.isprintable() else ascii(verb)
+def _quoted(text: str) -> str:
+    """What was said in a command's place, as the reply has it."""
+    return text.partition(" ")[0][:20]

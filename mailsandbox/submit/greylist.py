@@ -32,7 +32,9 @@ class Greylist:
         left = first + self._delay - now
         if left <= 0:
             return None
-        return reply(451, "4.7.1", f"Greylisted, try again in {max(1, round(left))} seconds (RFC 6647)")
+        seconds = max(1, round(left))
+        period = "1 second" if seconds == 1 else f"{seconds} seconds"
+        return reply(451, "4.7.1", f"Greylisted, try again in {period} (RFC 6647)")
 
 
 def _network(address: str) -> str:

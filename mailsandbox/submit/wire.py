@@ -95,6 +95,7 @@ class SmtpWire(SmtpCommands):
         self._errors = self._auth_failures = self._accepted = self._refused = 0
         self._outcome = ""
         self._verb = ""  # of the command that is answered
+        self._may_quote = ""  # the word in a command's place, where its line is not shown in the record
         self._legible = Legible(shared.methods)
 
     @abc.abstractmethod
@@ -184,8 +185,8 @@ class SmtpWire(SmtpCommands):
 
     # -- replies and the end -----------------------------------------------------------------------------------------
 
-    def say(self, answer: Reply, *, utf8: bool = False, unrecorded: str = "") -> None:
-        """Reply; sent with those before it when no more commands are here. `unrecorded` stays out of the record."""
+    def say(self, answer: Reply, *, utf8: bool = False) -> None:
+        """Reply; sent with those before it when no more commands are here."""
         if self._muted:
             return
         code = answer.code
@@ -195,8 +196,15 @@ class SmtpWire(SmtpCommands):
             answer = Reply(answer.code, "", answer.lines)
         octets = answer.encode(utf8=utf8)
         self._out.append(octets)
-        if unrecorded:
-            self._record.server(octets[:-2].decode().replace(unrecorded, "***"))
+        if self._may_quote:
+            # What was not shown of the command may stand in the reply to it.
+            text = (
+                answer.text.replace(f" {self._may_quote} ", " *** ")
+                if self._verb not in self._shared.methods
+                else "***"
+            )
+            self._record.server(f"{answer.code} {answer.enhanced} {text}")
+            self._may_quote = ""
         elif len(answer.lines) == 1:
             self._record.server(octets[:-2].decode())
         else:
@@ -207,7 +215,7 @@ class SmtpWire(SmtpCommands):
         if code in _FLUSHED:
             self._flush()
         if answer.code == 421 and self._reading is not Reading.CLOSED:
-            self._end("rejected")
+            self._end("closed" if self._accepted else "rejected")
 
     def _count(self, answer: Reply) -> Reply:
         """Refusals and errors are counted; too many end the session, by 421 in their place."""
@@ -276,7 +284,9 @@ class SmtpWire(SmtpCommands):
         """Reply and close; what the client sent besides is counted, not answered."""
         for line in self._legible.unasked(bytes(self._input)):
             self._record.client(line)
-        self._outcome = self._outcome or answer.outcome
+        # A server may end any session by 421 (RFC 5321 §3.8): what it has taken before is taken.
+        ended_well = self._accepted and answer.reply.code == 421 and answer.outcome == "rejected"
+        self._outcome = self._outcome or ("closed" if ended_well else answer.outcome)
         self._reading = Reading.CLOSED
         self.say(answer.reply)
         self._end(answer.outcome)

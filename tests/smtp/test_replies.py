@@ -18,7 +18,7 @@ def test_every_line_has_code_and_enhanced_code():
 
 @pytest.mark.rfc(5321, "4.2")
 def test_text_is_ascii_unless_the_client_asked_for_utf8():
-    assert reply(553, "5.6.7", "<é> (RFC 6531 §3.5)").encode() == b"553 5.6.7 <\\xe9> (RFC 6531 section 3.5)\r\n"
+    assert reply(553, "5.6.7", "<é> (RFC 6531 §3.5)").encode() == b"553 5.6.7 <\\u00e9> (RFC 6531 section 3.5)\r\n"
     assert reply(553, "5.6.7", "é").encode(utf8=True) == "553 5.6.7 é\r\n".encode()
 
 

@@ -132,6 +132,13 @@ async def test_data_before_the_354_is_counted(serve):
     assert everything[-3:-1] == ["C DATA", "C [18 octets, not answered]"]
 
 
+async def test_a_reply_does_not_repeat_what_is_not_shown_of_a_command(serve):
+    service = await serve()
+    everything = await _remembered(service, "EHLO client.test", "DATA", "Mail from:<a@alpha.test> hunter2!", "NOOP")
+    assert "hunter2" not in "|".join(everything).lower()
+    assert everything[-5:-3] == ["C Mail [28 octets]", "S 501 5.5.4 ***"]
+
+
 async def test_a_smuggled_command_is_named(serve):
     service = await serve()
     everything = await _remembered(service, "EHLO client.test", "STARTTLS", "MAIL FROM:<a@alpha.test>", "RCPT TO:<b@b>")
@@ -203,7 +210,7 @@ async def test_a_reply_quotes_what_is_no_command_and_the_record_does_not(server_
         everything = await _remembered(service, f"{SECRET}")
     assert everything[-3:-1] == [
         f"C [{len(SECRET)} octets that are no command]",
-        "S 500 5.5.1 Command *** not recognized (RFC 5321 section 4.2.4)",
+        "S 500 5.5.1 Command *** not recognized (RFC 5321 §4.2.4)",
     ]
 
 
