@@ -26,7 +26,9 @@ _PARAMETER: Final = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\ud7ff\ue000-\U0010ffff]+))?\Z"
 )  # RFC 5321 §4.1.2
 _ORCPT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*);(.+)\Z")  # RFC 3461 §4.2: addr-type ";" xtext
-_BDAT: Final = re.compile(rb"([0-9]{1,20})(?: +(LAST))?[ \t]*\Z", re.IGNORECASE)  # RFC 3030 §2; digits as in RFC 1870 §3
+_BDAT: Final = re.compile(
+    rb"([0-9]{1,20})(?: +(LAST))?[ \t]*\Z", re.IGNORECASE
+)  # RFC 3030 §2; digits as in RFC 1870 §3
 
 _NOTIFY: Final = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 

@@ -1,8 +1,8 @@
 """What of a client's line may be remembered: commands, never what may be a secret or message data. Pure.
 
 A line stands where a response to AUTH or message data may stand once AUTH, DATA, BDAT or something unknown was said: a
-client may go on as if 334 or 354 had come, count a chunk wrong, or leave a dot unstuffed. Until a login succeeds or
-MAIL or RSET is accepted, lines are in doubt then, and only what has the form of a command is shown.
+client may go on as if 334 or 354 had come, count a chunk wrong, or leave a dot unstuffed. Until MAIL or RSET is
+accepted, lines are in doubt then, and only what has the form of a command is shown.
 
     line                                    not in doubt              in doubt
     AUTH, or one slip away from it          the mechanism, where it is a known one; "***" for each word after it
@@ -26,7 +26,7 @@ _MECHANISM: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRETS_FOLLOW: Final = frozenset({"AUTH", "DATA", "BDAT"})
-_NAME: Final = re.compile(r"[A-Za-z]{1,12}\Z")
+_NAME: Final = re.compile(r"(?:[A-Z]{1,12}|[A-Z]?[a-z]{1,11})\Z")  # base64 is seldom of one case
 
 _PATH: Final = r'[ \t]*(?:<(?:"[^"]*"@)?[^<> ]*>|[^\s<>@]+@[^\s<>@]+)(?: [A-Z0-9][A-Z0-9-]*(?:=\S*)?)*[ \t]*\Z'
 _DOMAIN: Final = re.compile(r"[\w.:\[\]-]+\Z")
@@ -42,7 +42,7 @@ _FORMS: Final = {
 
 
 class Legible:
-    """The lines of one client. `in_doubt` is ended by who sees that a login, MAIL or RSET was accepted."""
+    """The lines of one client. `in_doubt` is ended by who sees that MAIL or RSET was accepted."""
 
     __slots__ = ("_commands", "in_doubt")
 

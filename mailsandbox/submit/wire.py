@@ -210,7 +210,7 @@ class SmtpWire(SmtpCommands):
         else:
             for line in octets.decode().splitlines():
                 self._record.server(line)
-        if self._legible.in_doubt and (code == 235 or (code == 250 and self._verb in _BEGIN_ANEW)):
+        if self._legible.in_doubt and code == 250 and self._verb in _BEGIN_ANEW:
             self._legible.in_doubt = False
         if code in _FLUSHED:
             self._flush()
