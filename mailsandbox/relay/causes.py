@@ -78,7 +78,10 @@ def _silent(step: Step, seen: Sequence[BaseException]) -> Cause | None:
 def _network(step: Step, seen: Sequence[BaseException]) -> Cause:
     inner = seen[-1]
     if not isinstance(inner, ConnectionError) or isinstance(inner, ConnectionRefusedError):
-        return Cause("4.4.2" if step.command else "4.4.1", f": {cause_of(inner)}")
+        code = "4.4.2" if step.command else "4.4.1"
+        if not isinstance(inner, OSError) and step.command == "AUTH":
+            code = "4.7.0"  # aiosmtplib's own: it knows none of the mechanisms
+        return Cause(code, f": {cause_of(inner)}")
     heard = not isinstance(inner, aiosmtplib.SMTPServerDisconnected)  # which is aiosmtplib's while it waits for a reply
     handshake = step.tls and (heard or bool(step.command))  # with STARTTLS it is also what comes between 220 and TLS
     when = "during the TLS handshake" if heard else f"during {step.command}"

@@ -200,3 +200,13 @@ async def test_the_bounce_tells_the_cause_as_the_relays_own_words(make_rig):
     [fields] = read_report(home.octets).recipients
     expected = f"X-Mailsandbox; 451 4.7.4 127.0.0.1:{hop.port} does not speak TLS (wrong version number)"
     assert " ".join(fields["Diagnostic-Code"].split()) == expected
+
+
+@pytest.mark.rfc(3463, "3.8")
+async def test_a_login_by_mechanisms_that_nobody_here_knows_is_no_fault_of_the_network(make_rig, make_hop):
+    hop = await make_hop(offers=("AUTH GSSAPI",))
+    rig = await make_rig()
+    rig.route("beta.test", hop, login=Login("me", "secret"))
+    queue_id = await rig.send("b@beta.test")
+    reply = rig.attempts(queue_id)[0].outcomes[0].reply
+    assert reply.replace(str(hop.port), "PORT") == f"451 4.7.0 {PEER}: No suitable authentication method found."
