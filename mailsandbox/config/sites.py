@@ -65,6 +65,7 @@ def _site(name: str, default: SiteSpec | None, table: SiteTable, source: Source)
         values.setdefault("submission_offers", values["offers"])
     listeners = values.pop("listeners", None) or {}
     site = dataclasses.replace(default or SiteSpec(name=name, domain=f"{name}.test"), **values)
+    site = dataclasses.replace(site, domain=site.domain.lower())  # RFC 5321 §2.4: addresses are compared in lower case
     named = (_listener(one, table, site, (*path, "listeners", one), source) for one, table in listeners.items())
     site = dataclasses.replace(site, listeners=tuple(named))
     refuse_idle_check(site, given=table.check_sender is not None, path=path, source=source)

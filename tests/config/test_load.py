@@ -121,6 +121,13 @@ def test_a_label_or_an_address_literal_is_a_domain_too(domain):
     assert parse(f'[sites.alpha]\ndomain = "{domain}"\n').sites[0].domain == domain
 
 
+@pytest.mark.rfc(5321, "2.4")
+def test_a_domain_is_the_same_in_capitals():
+    assert parse('[sites.alpha]\ndomain = "Alpha.TEST"\n').sites[0].domain == "alpha.test"
+    with pytest.raises(ConfigError, match=r"alpha\.test is another site's domain"):
+        parse('[sites.beta]\ndomain = "ALPHA.test"\n')
+
+
 def test_a_site_whose_name_makes_no_domain_needs_one():
     with pytest.raises(ConfigError, match=r"^box\.toml:1: sites\.my_site\.domain: 'my_site\.test'"):
         parse("[sites.my_site]\nsmtp = 0\n", name="box.toml")
