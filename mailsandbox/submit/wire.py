@@ -203,7 +203,7 @@ class SmtpWire(SmtpCommands):
                 if self._verb not in self._shared.methods
                 else "***"
             )
-            self._record.server(f"{answer.code} {answer.enhanced} {text}")
+            self._record.server(str(Reply(answer.code, answer.enhanced, (text,))))
             self._may_quote = ""
         elif len(answer.lines) == 1:
             self._record.server(octets[:-2].decode())

@@ -223,3 +223,9 @@ async def test_the_answer_to_a_challenge_stands_before_the_reply_to_it(serve, ba
     at = everything.index("C AUTH LOGIN")
     assert everything[at + 1 : at + 3] == ["S 334 ***", "C ***"]
     assert everything[at + 3].startswith("S 501 5." if bad != "=" else "S 5"), everything[at + 3]
+
+
+async def test_a_record_of_a_reply_without_enhanced_code_has_none(serve):
+    service = await serve(enhanced_codes=False)
+    everything = await _remembered(service, SECRET)
+    assert "S 500 Command *** not recognized (RFC 5321 §4.2.4)" in everything
