@@ -40,6 +40,7 @@ _ALWAYS_SHOWN: Final = frozenset({"EHLO", "HELO", "LHLO", "MAIL", "RCPT", "RSET"
 _UNSAFE: Final = frozenset(chr(code) for code in (*range(0x20), 0x7F) if code != 0x09)
 
 _TOO_LONG: Final = reply(500, "5.5.2", "Line too long (RFC 5321 §4.5.3.1.4)")
+_RESPONSE_TOO_LONG: Final = reply(500, "5.5.6", "Authentication exchange line is too long (RFC 4954 §4)")
 _BARE_LF: Final = reply(500, "5.5.2", "Line ends with a bare LF (RFC 5321 §2.3.8)")
 _CONTROL: Final = reply(500, "5.5.2", "Control character in a command (RFC 5321 §4.1.2)")
 
@@ -51,6 +52,7 @@ class SmtpConnection(SmtpReceiving):
         super().__init__(shared)
         self._calls: Counter[str] = Counter()
         self._unknown = 0
+        self._overlong = _TOO_LONG  # what is said when the line has ended that is being skipped
         self._running = False  # lines are being answered further up the stack
 
     # -- asyncio -----------------------------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ class SmtpConnection(SmtpReceiving):
             limit = self.conversation.line_limit(self._input[:8].partition(b" ")[0].decode("latin-1").upper())
             if len(self._input) > limit:
                 self._input.clear()
-                self._reading = Reading.OVERLONG
+                self._reading, self._overlong = Reading.OVERLONG, _TOO_LONG
             self._line_since = self._line_since or self._heard
             return False
         line = bytes(self._input[:end])
@@ -269,14 +271,14 @@ class SmtpConnection(SmtpReceiving):
         self._reading = Reading.COMMAND
         self._line_since = 0.0
         self._record.client("[a line that is too long]")
-        self.say(_TOO_LONG)
+        self.say(self._overlong)
 
     def response_too_long(self) -> None:
         """The reader has dropped the line as far as it was there; its rest (of a password) is no command."""
         if self._input or self._line_ended:
-            self.say(_TOO_LONG)
+            self.say(_RESPONSE_TOO_LONG)
         else:
-            self._reading = Reading.OVERLONG
+            self._reading, self._overlong = Reading.OVERLONG, _RESPONSE_TOO_LONG
 
     @property
     def handing_over(self) -> bool:
