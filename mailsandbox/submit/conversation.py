@@ -222,7 +222,8 @@ class Conversation:
             check=self._context.check_sender,
             remarks=remarks,
         )
-        self._tell(*remarks)
+        if remarks:
+            self._tell(*remarks)
         if refusal is not None:
             return refusal
         self._transactions += 1
@@ -244,7 +245,8 @@ class Conversation:
             check=self._check_recipient,
             remarks=remarks,
         )
-        self._tell(*remarks)
+        if remarks:
+            self._tell(*remarks)
         return answer
 
     def _check_recipient(self, address: str) -> Reply | None:

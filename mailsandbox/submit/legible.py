@@ -39,6 +39,8 @@ _FORMS: Final = {
     "LHLO": _DOMAIN,
     "BDAT": re.compile(r"\d+(?: LAST)?\Z", re.IGNORECASE),
 }
+# As nearly all clients say them: shown by the rules below, in doubt or not, and found so at once.
+_USUAL: Final = re.compile(r"DATA\Z|MAIL FROM:<[!#-;=?-~]*>(?: [A-Z0-9][A-Z0-9-]*(?:=[!-~]*)?)*\Z")
 
 
 class Legible:
@@ -52,6 +54,9 @@ class Legible:
 
     def line(self, text: str) -> str:
         """The line as it may be remembered: itself, or less."""
+        if _USUAL.match(text):
+            self.in_doubt = self.in_doubt or text == "DATA"
+            return text
         first, *more = text.split(None, 1) or [""]
         rest = more[0].rstrip(" \t") if more else ""
         name = first.upper()

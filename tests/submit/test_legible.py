@@ -8,6 +8,7 @@ import pytest
 from smtp_services import Services
 
 from mailsandbox.smtp.extensions import Offers
+from mailsandbox.submit import legible
 from mailsandbox.submit.legible import Legible
 from mailsandbox.submit.model import Authentication
 
@@ -29,6 +30,21 @@ COMMANDS = (
     "AUTH",
     "ETRN",
 )
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+@pytest.mark.parametrize(
+    "line",
+    ["DATA", "MAIL FROM:<>", "MAIL FROM:<a@alpha.test>", "MAIL FROM:<a@alpha.test> SIZE=1 BODY=8BITMIME SMTPUTF8"],
+)
+def test_what_nearly_all_clients_say_is_shown_as_the_rules_have_it(line, in_doubt, monkeypatch):
+    quick, slow = Legible(COMMANDS), Legible(COMMANDS)
+    quick.in_doubt = slow.in_doubt = in_doubt
+    assert legible._USUAL.match(line)
+    shown = quick.line(line)
+    monkeypatch.setattr(legible, "_USUAL", re.compile(r"(?!)"))
+    assert (shown, quick.in_doubt) == (slow.line(line), slow.in_doubt)
+    assert shown == line
 
 
 async def _remembered(service, *lines: str, together: bool = True) -> list[str]:
