@@ -2,7 +2,7 @@
 
 main        finds the command, turns errors into a sentence and an exit code
 failures    what a failed command says, in words or as JSON, and its exit code
-options     options that several commands share
+options     options that several commands share, and a group that does something without a subcommand
 daemon      finds a running daemon and talks HTTP to it
 printing    tables, JSON and safe text for terminals
 outgoing    one message over SMTP, octet for octet

@@ -17,7 +17,9 @@ _WITHOUT_LINE_ENDS: Final = {13: None, 10: None}
 MAX_LEADING: Final = 1 << 16  # octets looked at for Received fields at the beginning
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
-_DOMAIN: Final = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!\Z)|\Z))+\Z", re.ASCII)  # RFC 5321 §4.1.2
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")  # RFC 5321 §4.1.2
+_MAX_DOMAIN: Final = 255  # octets, §4.5.3.1.2
 _NOT_QUOTABLE: Final = re.compile(r"[^ !#-\'*-:<-\[\]-~]")  # within a comment and quotes, and by simple parsers
 _LONGEST_CLAIM: Final = 60
 
@@ -92,8 +94,10 @@ def _extended_domain(helo: str, literal: str) -> str:
 
 
 def _is_domain(name: str) -> bool:
-    if len(name) > 255 or not name.startswith("["):
-        return len(name) <= 255 and _DOMAIN.match(name) is not None
+    if len(name) > _MAX_DOMAIN:
+        return False
+    if not name.startswith("["):
+        return _DOMAIN.match(name) is not None
     inside = name[1:-1]
     try:
         # RFC 5321 §4.1.3. Literals with other tags may hold what ends a comment or a field's value.

@@ -181,12 +181,15 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_why(make_rig, make
     assert re.fullmatch(r"451 4\.7\.5 127\.0\.0\.1:\d+: its certificate is not trusted: [\w ]+", outcome.reply)
 
 
-async def test_a_login_where_none_is_offered_speaks_of_no_route(make_rig, make_hop):
-    hop = await make_hop(offers=("STARTTLS",))
+async def _answer_to_a_login(make_rig, hop) -> str:
     rig = await make_rig()
     rig.route("beta.test", hop, login=Login("me", "secret"))
     queue_id = await rig.send("b@beta.test")
-    reply = rig.attempts(queue_id)[0].outcomes[0].reply
+    return rig.attempts(queue_id)[0].outcomes[0].reply
+
+
+async def test_a_login_where_none_is_offered_speaks_of_no_route(make_rig, make_hop):
+    reply = await _answer_to_a_login(make_rig, await make_hop(offers=("STARTTLS",)))
     assert reply == "454 4.7.0 127.0.0.1 does not offer AUTH in clear text, which a login needs"
 
 
@@ -205,8 +208,5 @@ async def test_the_bounce_tells_the_cause_as_the_relays_own_words(make_rig):
 @pytest.mark.rfc(3463, "3.8")
 async def test_a_login_by_mechanisms_that_nobody_here_knows_is_no_fault_of_the_network(make_rig, make_hop):
     hop = await make_hop(offers=("AUTH GSSAPI",))
-    rig = await make_rig()
-    rig.route("beta.test", hop, login=Login("me", "secret"))
-    queue_id = await rig.send("b@beta.test")
-    reply = rig.attempts(queue_id)[0].outcomes[0].reply
+    reply = await _answer_to_a_login(make_rig, hop)
     assert reply.replace(str(hop.port), "PORT") == f"451 4.7.0 {PEER}: No suitable authentication method found."

@@ -85,9 +85,8 @@ class HttpContext:
     reset: Callable[[str | None], Awaitable[None]]  # one account, or everything
     queues: Mapping[str, QueueView] = field(default_factory=dict)  # by site
     ready: Callable[[], bool] = lambda: True
-    services: Mapping[str, str] = field(
-        default_factory=dict
-    )  # service name -> "host:port", shown at / and /v1/services
+    # Service name -> "host:port", shown at / and /v1/services.
+    services: Mapping[str, str] = field(default_factory=dict)
     options: HttpOptions = field(default_factory=HttpOptions)
     # The server's own:
     tasks: Tasks = field(default_factory=Tasks)
