@@ -126,13 +126,14 @@ def test_a_list_sends_on_with_its_owner_as_sender_and_tells_delivery_to_the_list
     dsn = box.wait_for(to="carl@alpha.test")
     assert b"Action: delivered" in dsn.octets
     assert b"Final-Recipient: rfc822; news@beta.test" in dsn.octets
+    assert b"Original-Envelope-Id: E1\r\n" in dsn.octets
     assert failures(dsn) == (set(), set())
     [copy] = box.messages("ann@beta.test")
     assert copy.header("Return-Path") == "<owner@beta.test>"
     bounce = box.wait_for(to="owner@beta.test")
     assert b"Action: failed" in bounce.octets
     assert failures(bounce) == (set(), {b"nobody@alpha.test"})
-    assert b"E1" not in bounce.octets
+    assert b"Original-Envelope-Id" not in bounce.octets  # RFC 3461 §5.2.7.1: a list has no ENVID of the sender's
     box.clock.advance(1)
     assert len(box.messages("carl@alpha.test")) == 1
 
