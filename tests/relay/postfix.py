@@ -9,10 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+# The queue manager wakes each second and not every 300: a deferred message that its own retry finds still locked by the
+# last attempt goes back to "incoming", where nobody else would look for it.
 SERVICES = """\
 {address}:{port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+qmgr unix n - n 1 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
