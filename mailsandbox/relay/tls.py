@@ -12,6 +12,7 @@ Invariant: policies only raise the level that the configuration gives, never low
 
 import ssl
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from mailsandbox.message.envelope import Envelope
@@ -64,10 +65,17 @@ def context_for(policy: TlsPolicy) -> ssl.SSLContext:
     """The context of a level: "verified" verifies; otherwise anyone's certificate will do (RFC 7435, or DANE later)."""
     if policy.level == "verified" and policy.context is not None:
         return policy.context
+    if policy.level != "verified":
+        return _anyones()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if policy.level == "verified":
-        context.load_default_certs()
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context.load_default_certs()
+    return context
+
+
+@cache
+def _anyones() -> ssl.SSLContext:
+    """One for all connections: to make it takes as long as to relay a message, and few of them come to need it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
