@@ -95,7 +95,7 @@ Done = Callable[[Any], None]  # Any: the work's result, or the exception that en
 def telling(waiting: asyncio.Future[T]) -> Done:
     """A `Done` that ends a future."""
 
-    def done(outcome: T | BaseException) -> None:
+    def done(outcome: Any) -> None:  # Any: as in Done; a union of T would be made at each call
         if waiting.done():  # cancelled; the work is committed all the same
             return
         if isinstance(outcome, BaseException):
