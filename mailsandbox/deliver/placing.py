@@ -10,7 +10,7 @@ mailbox keeps nobody else's mail back, and no notification from being written. K
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from typing import Literal
 
 import msgspec
 
@@ -45,12 +45,7 @@ class Message(msgspec.Struct, frozen=True):
     clean: bool = False  # trace and octets are known to be what every SMTP server can carry
 
 
-class _Kind(Enum):
-    """What an address is here."""
-
-    MAILBOX = auto()
-    ALIAS = auto()
-    ELSEWHERE = auto()
+_Kind = Literal["mailbox", "alias", "elsewhere"]  # what an address is here
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +96,9 @@ class Placing:
         local: list[Recipient] = []
         for recipient in message.envelope.recipients:
             match self._kind(recipient.address):
-                case _Kind.MAILBOX:
+                case "mailbox":
                     local.append(recipient)
-                case _Kind.ALIAS if (loop := self._loop(recipient.address, message.octets)) is not None:
+                case "alias" if (loop := self._loop(recipient.address, message.octets)) is not None:
                     refused[recipient.address] = loop
                 case _:
                     pass
@@ -125,11 +120,11 @@ class Placing:
             if recipient.address in refused:
                 continue
             kind = self._kind(recipient.address, around.within)
-            names = around.expanded if kind is _Kind.ALIAS else around.placed
+            names = around.expanded if kind == "alias" else around.placed
             if (name := canonical(recipient.address)) in names:
                 continue
             names.add(name)
-            (local if kind is _Kind.MAILBOX else aliases if kind is _Kind.ALIAS else remote).append(recipient)
+            (local if kind == "mailbox" else aliases if kind == "alias" else remote).append(recipient)
         if local:
             reports += self._deliver_in(tx, message, local, around.octets)
         if remote:
@@ -150,12 +145,12 @@ class Placing:
             reports += self._expand_in(tx, message, recipient, around)
         self._tell_in(tx, message, reports)
 
-    def _kind(self, address: str, within: Container[str] = ()) -> "_Kind":
+    def _kind(self, address: str, within: Container[str] = ()) -> _Kind:
         if not self._is_local(address):
-            return _Kind.ELSEWHERE
+            return "elsewhere"
         if not self._aliases or self._aliases.find(address) is None or canonical(address) in within:
-            return _Kind.MAILBOX  # an alias that is being expanded, and names itself, is one too
-        return _Kind.ALIAS
+            return "mailbox"  # an alias that is being expanded, and names itself, is one too
+        return "alias"
 
     # Mailboxes
 
@@ -238,7 +233,7 @@ class Placing:
         mailboxes = [
             one
             for one in sent_on.envelope.recipients
-            if canonical(one.address) not in around.placed and self._kind(one.address, inner.within) is _Kind.MAILBOX
+            if canonical(one.address) not in around.placed and self._kind(one.address, inner.within) == "mailbox"
         ]
         copies = deliveries(sent_on.envelope, mailboxes, trace=sent_on.trace)
         refused = self._without_mailbox(tx, copies, sent_on)

@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
                 await self._write(transaction, timeouts)
                 if transaction.done:
                     break
-                if cut_at_end and transaction.octets_sent and transaction.stage is Stage.END:
+                if cut_at_end and transaction.octets_sent and transaction.stage == "END":
                     self.session.note("fault: connection broken off after the end of data")
                     self.abort()
                     raise ConnectionResetError("connection broken off by a scripted fault")
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
                     note_reply(self.session, answer)
                     transaction.feed(answer)
         except TimeoutError:
-            transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage.name}")
+            transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage}")
             self.session.note("no reply in time")
         except (ConnectionError, PeerViolation) as error:
             transaction.lost(f"{self.hop.host}: {cause_of(error)}")
@@ -224,9 +224,9 @@ class Connection(asyncio.Protocol):
 
 def _limit(stage: Stage, timeouts: Timeouts) -> float:
     match stage:
-        case Stage.DATA:
+        case "DATA":
             return timeouts.data
-        case Stage.END | Stage.CHUNK:
+        case "END" | "CHUNK":
             return timeouts.end
         case _:
             return timeouts.command

@@ -22,7 +22,7 @@ from aiosmtpd.smtp import MISSING, SMTP, syntax
 
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Conversation, Hang, TakeChunk, TakeData
-from mailsandbox.submit.model import Authentication, Kind, ListenerSpec
+from mailsandbox.submit.model import Authentication, ListenerSpec
 from mailsandbox.submit.transaction import Client, Transaction
 
 PROMPT: Final = {"MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "BDAT": "bdat"}  # commands that never wait
@@ -156,7 +156,7 @@ class SmtpCommands(SMTP, abc.ABC):
     @syntax("LHLO domain", when="greets_by_lhlo")
     async def smtp_LHLO(self, hostname: str) -> None:
         """RFC 2033 §4.1: EHLO by another name, so that no one takes the one service for the other."""
-        if self.spec.kind is not Kind.LMTP:
+        if not self.spec.lmtp:
             self.say(reply(500, "5.5.1", "This is SMTP: EHLO (RFC 2033 §4.1)"))
         elif not hostname:
             self.say(reply(501, "5.5.4", "Syntax: LHLO domain"))
@@ -172,7 +172,7 @@ class SmtpCommands(SMTP, abc.ABC):
         self.identify()
 
     def _hello_refused(self, hostname: str) -> bool:
-        if self.spec.kind is Kind.LMTP:
+        if self.spec.lmtp:
             self.say(reply(500, "5.5.1", "This is LMTP: LHLO (RFC 2033 §4.1)"))
             return True
         if hostname and (refusal := self.conversation.check_helo(hostname)) is not None:
@@ -184,11 +184,11 @@ class SmtpCommands(SMTP, abc.ABC):
 
     @property
     def greets_by_helo(self) -> bool:
-        return self.spec.kind is not Kind.LMTP
+        return not self.spec.lmtp
 
     @property
     def greets_by_lhlo(self) -> bool:
-        return self.spec.kind is Kind.LMTP
+        return self.spec.lmtp
 
     @property
     def takes_chunks(self) -> bool:

@@ -26,7 +26,7 @@ from mailsandbox.submit.model import Kind
 from mailsandbox.submit.peers import proxied_client
 from mailsandbox.submit.receiving import SmtpReceiving
 from mailsandbox.submit.transaction import Client
-from mailsandbox.submit.wire import MAX_AHEAD, Reading
+from mailsandbox.submit.wire import MAX_AHEAD
 
 if TYPE_CHECKING:
     from mailsandbox.submit.listener import Shared
@@ -64,7 +64,7 @@ class SmtpConnection(SmtpReceiving):
             local = transport.get_extra_info("sockname")
             client = Client(self.loop, peer[0], peer[1]) if isinstance(peer, tuple) else Client(self.loop)
             where = f"{local[0]}:{local[1]}" if isinstance(local, tuple) else str(local)
-            protocol = "lmtp" if self.spec.kind is Kind.LMTP else "smtp"
+            protocol = "lmtp" if self.spec.lmtp else "smtp"
             self._record = self._context.sessions.open(protocol, self.spec.service, peer=client.where, local=where)
             self.conversation = self._shared.converse(client, self._record.finding)
         super().connection_made(transport)
@@ -87,7 +87,7 @@ class SmtpConnection(SmtpReceiving):
         """Octets of whatever is being read."""
         reading = self._reading
         self._heard = self.loop.time()
-        if reading is Reading.COMMAND:
+        if reading == "command":
             if not self._input and data.find(b"\n") == len(data) - 1 and not self._stopped_writing:
                 self._line(data)  # one command, as most clients send them: no need to go through the buffer
                 if not self._input and not self._stopped_reading:
@@ -96,17 +96,17 @@ class SmtpConnection(SmtpReceiving):
             else:
                 self._input += data
             self._run()
-        elif reading is Reading.DATA:
+        elif reading == "data":
             self._receive(data)
-        elif reading is Reading.OVERLONG:
+        elif reading == "overlong":
             self._input += data
             self._run()
-        elif reading is Reading.CHUNK:
+        elif reading == "chunk":
             self._receive_chunk(data)
-        elif reading is Reading.RESPONSE:
+        elif reading == "response":
             self._line_ended = data.endswith(b"\n")
             super().data_received(data)
-        elif reading is not Reading.CLOSED:
+        elif reading != "closed":
             self._input += data
             if len(self._input) > MAX_AHEAD:
                 self._pause()
@@ -114,22 +114,22 @@ class SmtpConnection(SmtpReceiving):
     def eof_received(self) -> bool | None:
         """The client sends no more. What it sent is answered still, where the transport allows it."""
         self._eof = True
-        if self._reading is Reading.WAITING and self.session.ssl is None:
+        if self._reading == "waiting" and self.session.ssl is None:
             return True
         return super().eof_received() and None
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end, from either side; a failed TLS handshake tells it twice."""
-        if self.transport is None and self._reading is Reading.CLOSED:
+        if self.transport is None and self._reading == "closed":
             return
-        reading, self._reading = self._reading, Reading.CLOSED
+        reading, self._reading = self._reading, "closed"
         super().connection_lost(error)
         if self._spool is not None:
             self._spool.discard()
             self._spool = None
         self._shared.leave(self)
         if not self._outcome:
-            inside = reading in (Reading.DATA, Reading.CHUNK) or self.envelope.open
+            inside = reading in ("data", "chunk") or self.envelope.open
             self._outcome = "aborted" if inside else "hung up"
             self._record.note(f"connection lost{f': {error}' if error else ''}")
         self._record.close(self._outcome)
@@ -159,7 +159,8 @@ class SmtpConnection(SmtpReceiving):
         action = self._faults.match("smtp", site=self.spec.site, stage="connect")
         if action is not None and not await self._suffer(action, hang=True):
             return
-        if self._reading is not Reading.CLOSED:
+        if self._reading != "closed":
+            self._reading = "early"
             await self._greet()
 
     async def _read_proxy_header(self) -> bool:
@@ -186,7 +187,7 @@ class SmtpConnection(SmtpReceiving):
 
     async def _implicit_tls(self) -> bool:
         """RFC 8314 §3.3: TLS first. aiosmtpd's STARTTLS without its reply."""
-        self._reading = Reading.WAITING
+        self._reading = "waiting"
         self._muted = True
         try:
             handshake = start(SMTP.smtp_STARTTLS(self, ""))
@@ -209,19 +210,18 @@ class SmtpConnection(SmtpReceiving):
             self._tls_protocol.buffer_updated(len(early))
 
     async def _greet(self) -> None:
-        self._reading = Reading.EARLY
         delay = self.spec.limits.greeting_delay
         # Two turns of the loop at least: what lay in the socket when the client was accepted has been read by then.
         await asyncio.sleep(delay)
         await asyncio.sleep(0)
-        if self._reading is not Reading.EARLY:
+        if self._reading != "early":
             return
         if self._input:
             # RFC 5321 §3.1, §4.3.1: the client waits for the greeting.
             self.hang(Hang(reply(554, "5.5.0", "You spoke before the greeting (RFC 5321 §4.3.1)")))
             return
         self.say(self.conversation.greeting())
-        self._reading = Reading.COMMAND
+        self._reading = "command"
         self._run()
 
     # -- commands ----------------------------------------------------------------------------------------------------
@@ -232,17 +232,17 @@ class SmtpConnection(SmtpReceiving):
             return
         self._running = True
         while self._input and not self._stopped_writing:
-            if self._reading is Reading.OVERLONG:
+            if self._reading == "overlong":
                 self._skip_overlong()
-            elif self._reading is not Reading.COMMAND or not self._next_line():
+            elif self._reading != "command" or not self._next_line():
                 break
         self._running = False
         self._flush()
-        if self._eof and self._reading is Reading.COMMAND and not self._stopped_writing:
+        if self._eof and self._reading == "command" and not self._stopped_writing:
             self._end("")
         elif len(self._input) > MAX_AHEAD:
             self._pause()
-        elif self._stopped_reading and self._reading not in (Reading.WAITING, Reading.CLOSED):
+        elif self._stopped_reading and self._reading not in ("waiting", "closed"):
             self._stopped_reading = False
             if self.transport is not None:
                 self.transport.resume_reading()
@@ -253,7 +253,7 @@ class SmtpConnection(SmtpReceiving):
             limit = self.conversation.line_limit(self._input[:8].partition(b" ")[0].decode("latin-1").upper())
             if len(self._input) > limit:
                 self._input.clear()
-                self._reading, self._overlong = Reading.OVERLONG, _TOO_LONG
+                self._reading, self._overlong = "overlong", _TOO_LONG
             self._line_since = self._line_since or self._heard
             return False
         line = bytes(self._input[:end])
@@ -268,7 +268,7 @@ class SmtpConnection(SmtpReceiving):
             self._input.clear()
             return
         del self._input[:end]
-        self._reading = Reading.COMMAND
+        self._reading = "command"
         self._line_since = 0.0
         self._record.client("[a line that is too long]")
         self.say(self._overlong)
@@ -278,7 +278,7 @@ class SmtpConnection(SmtpReceiving):
         if self._input or self._line_ended:
             self.say(_RESPONSE_TOO_LONG)
         else:
-            self._reading, self._overlong = Reading.OVERLONG, _RESPONSE_TOO_LONG
+            self._reading, self._overlong = "overlong", _RESPONSE_TOO_LONG
 
     @property
     def handing_over(self) -> bool:
@@ -369,8 +369,8 @@ class SmtpConnection(SmtpReceiving):
             else:
                 self.hang(answer)
         elif await self._suffer(action):
-            if self._reading is Reading.WAITING:
-                self._reading = Reading.COMMAND
+            if self._reading == "waiting":
+                self._reading = "command"
             await self._shared.methods[verb](self, argument or None)
 
 

@@ -18,7 +18,7 @@ from mailsandbox.message.trace import count_received, format_date, received_fiel
 from mailsandbox.message.underway import Known
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.model import Incoming, Kind, ListenerSpec
+from mailsandbox.submit.model import Incoming, ListenerSpec
 from mailsandbox.submit.transaction import Client, Transaction, protocol_word, tolerated
 
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
@@ -119,7 +119,7 @@ class Gate:
             transcript=[],
         )
         done = reply(250, "2.0.0", f"Ok: queued as {queue_id}")
-        each = spec.kind is Kind.LMTP
+        each = spec.lmtp
         clean = passed.clean and is_clean(trace + added)
         return Incoming(
             queue_id, transaction.envelope(), octets, trace + added, accepted, done, each=each, clean=clean, known=known

@@ -101,16 +101,13 @@ class ListenerSpec:
     xclient_peers: tuple[str, ...] = ()  # networks that may use XCLIENT
     proxy_peers: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header
     max_octets: int = field(init=False)  # largest message: SIZE as offered, or the limit
-
-    @property
-    def submission(self) -> bool:
-        """Whether clients are authors' programs, for whom the message is completed (RFC 6409)."""
-        return self.kind in (Kind.SUBMISSION, Kind.SUBMISSIONS)
+    lmtp: bool = field(init=False)  # every recipient has a reply of its own
+    submission: bool = field(init=False)  # clients are authors' programs: the message is completed (RFC 6409)
 
     @property
     def greeting_word(self) -> str:
         """What the greeting calls the protocol."""
-        return "LMTP" if self.kind is Kind.LMTP else "ESMTP"
+        return "LMTP" if self.lmtp else "ESMTP"
 
     @property
     def tolerant(self) -> bool:
@@ -119,6 +116,8 @@ class ListenerSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_octets", self.offers.size or self.limits.message_octets)
+        object.__setattr__(self, "lmtp", self.kind is Kind.LMTP)
+        object.__setattr__(self, "submission", self.kind in (Kind.SUBMISSION, Kind.SUBMISSIONS))
 
 
 class Incoming(msgspec.Struct, frozen=True):

@@ -18,10 +18,10 @@ from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
 from mailsandbox.submit.gate import add_transcript
-from mailsandbox.submit.model import EachReply, Incoming, Kind
+from mailsandbox.submit.model import EachReply, Incoming
 from mailsandbox.submit.spool import Spool
 from mailsandbox.submit.transaction import Transaction
-from mailsandbox.submit.wire import Reading, SmtpWire
+from mailsandbox.submit.wire import SmtpWire
 
 if TYPE_CHECKING:
     from mailsandbox.submit.listener import Shared
@@ -49,7 +49,7 @@ class SmtpReceiving(SmtpWire):
         self._spool = self._shared.spool()
         self._data = DataReader()
         self._begin_receiving()
-        self._reading = Reading.DATA
+        self._reading = "data"
 
     def _begin_receiving(self) -> None:
         self._receiving_since = self._heard
@@ -78,7 +78,7 @@ class SmtpReceiving(SmtpWire):
         elif self.envelope.open:
             self.envelope.broken = True
         self._chunk, self._chunk_left = chunk, chunk.octets
-        self._reading = Reading.CHUNK
+        self._reading = "chunk"
         octets = bytes(self._input[: self._chunk_left])
         del self._input[: len(octets)]
         self._receive_chunk(octets)
@@ -107,7 +107,7 @@ class SmtpReceiving(SmtpWire):
 
     def _end_of_message(self) -> None:
         """Everything is here."""
-        self._reading = Reading.WAITING
+        self._reading = "waiting"
         spool, self._spool = self._spool, None
         assert spool is not None
         self._step(self._conclude(spool))
@@ -135,7 +135,7 @@ class SmtpReceiving(SmtpWire):
         self._proceed(last)
 
     def _answers(self, answer: Reply | EachReply, transaction: Transaction) -> list[Reply]:
-        if isinstance(answer, Reply) and self.spec.kind is not Kind.LMTP:
+        if isinstance(answer, Reply) and not self.spec.lmtp:
             return [answer]
         # RFC 2033 §4.2: LMTP has one reply for each recipient that RCPT took, in that order.
         replies = dict.fromkeys(transaction.rcpt_tos, answer) if isinstance(answer, Reply) else answer.replies
@@ -147,7 +147,7 @@ class SmtpReceiving(SmtpWire):
             return self._too_large(size)
         if self._faults:
             everybody = transaction.rcpt_tos
-            for some in [[one] for one in everybody] if self.spec.kind is Kind.LMTP else [everybody]:
+            for some in [[one] for one in everybody] if self.spec.lmtp else [everybody]:
                 action = self._faults.match("smtp", site=self.spec.site, stage="message", account=",".join(some))
                 if isinstance(action, Respond):
                     self._record.note(f"fault: {action}")
@@ -214,11 +214,11 @@ class SmtpReceiving(SmtpWire):
 
     def _proceed(self, answer: Reply) -> None:
         """Answer, and go on reading commands."""
-        if self._reading is Reading.CLOSED:
+        if self._reading == "closed":
             self._record.note(f"too late to be told: {answer}")
             return
         self.say(answer)
-        self._reading = Reading.COMMAND
+        self._reading = "command"
         if self._stopping:
             self.stop()
         self._run()

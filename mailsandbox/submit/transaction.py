@@ -23,7 +23,7 @@ from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.parameters import MailParameters, parse_mail, parse_rcpt
 from mailsandbox.smtp.paths import BadPath, Path, parse_path
 from mailsandbox.smtp.replies import Reply, reply
-from mailsandbox.submit.model import Kind, ListenerSpec
+from mailsandbox.submit.model import ListenerSpec
 
 _NO_PARAMETERS = MailParameters({})
 _RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
@@ -254,7 +254,7 @@ def may_receive(transaction: Transaction, *, spec: ListenerSpec, by_bdat: bool) 
         return reply(503, "5.5.1", "An earlier chunk was refused: RSET first (RFC 3030 §2)")
     if not transaction.rcpt_tos:
         # RFC 5321 §3.3: 503 or 554 where there is no recipient; RFC 2033 §4.2: LMTP says 503.
-        if spec.kind is Kind.LMTP:
+        if spec.lmtp:
             return reply(503, "5.5.1", "No valid recipients (RFC 2033 §4.2)")
         return reply(554, "5.5.1", "No valid recipients (RFC 5321 §3.3)")
     if by_bdat:
@@ -268,7 +268,7 @@ def may_receive(transaction: Transaction, *, spec: ListenerSpec, by_bdat: bool) 
 
 def protocol_word(spec: ListenerSpec, client: Client, transaction: Transaction) -> str:
     """The `with` of our Received field: RFC 5321 §4.4, RFC 3848, RFC 6531 §4.3."""
-    lmtp, utf8 = spec.kind is Kind.LMTP, transaction.smtp_utf8
+    lmtp, utf8 = spec.lmtp, transaction.smtp_utf8
     if not (client.extended_smtp or lmtp):
         return "SMTP"
     base = "LMTP" if lmtp else "SMTP" if utf8 else "ESMTP"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailsandbox.relay.transaction import Mail, Stage, Transaction
+from mailsandbox.relay.transaction import Mail, Transaction
 from mailsandbox.smtp.reply_reader import ReplyReader
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("transaction_*.txt"))
@@ -58,7 +58,7 @@ def play(text: str) -> None:
                 assert said == b"", f"line {number}: said too much: {said!r}"
                 assert transaction.done, f"line {number}: not done, waits for {transaction.stage}"
                 check(transaction, names, rest)
-    assert transaction.stage is Stage.DONE
+    assert transaction.stage == "DONE"
     assert all(result is not None for result in transaction.results)
 
 
