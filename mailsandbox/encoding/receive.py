@@ -159,7 +159,7 @@ def _plain_header(octets: bytes) -> bool:
     return _PLAIN.fullmatch(octets, 0, end + 2) is not None
 
 
-_PLAIN: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)++")
+_PLAIN: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*)+")
 
 
 def part_at(root: Part, offset: int) -> str:

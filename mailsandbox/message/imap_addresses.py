@@ -29,7 +29,7 @@ _ATOM: Final = rb"[!#-'*+\-/-9=?A-Z^-~\x80-\xff]"  # RFC 5322 §3.2.3 atext, and
 _DOT_ATOM: Final = rb"(?:%b|\.)++" % _ATOM
 # The form nearly every address has; everything else goes the long way.
 _USUAL: Final = re.compile(
-    rb'[ \t\r\n]*(?:(?:"(?P<quoted>[^"\\]*)"|(?P<words>%b++(?:[ .]%b++)*+\.?))?[ \t\r\n]*<(?P<local>%b)@(?P<host>%b)>'
+    rb'[ \t\r\n]*(?:(?:"(?P<quoted>[^"\\]*)"|(?P<words>%b++(?:[ .]%b++)*\.?))?[ \t\r\n]*<(?P<local>%b)@(?P<host>%b)>'
     rb"|(?P<bare_local>%b)@(?P<bare_host>%b))[ \t\r\n]*(?:(?P<more>,)|$)"
     % (_ATOM, _ATOM, _DOT_ATOM, _DOT_ATOM, _DOT_ATOM, _DOT_ATOM)
 )

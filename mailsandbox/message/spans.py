@@ -25,7 +25,6 @@ MAX_LINE: Final = 1_100  # octets of a line that is looked at as a delimiter; bo
 # RFC 5322 §2.2: printable ASCII but colon; blanks before the colon are §4.5.8 (obsolete, and seen).
 # Possessive throughout: there is nothing to go back for, and a long header would cost memory for each line.
 _FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+\n?+)")
-_FIELDS: Final = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]++[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?+)*+")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODING_ALIASES: Final = {"8-bit": "8bit", "7-bit": "7bit"}
 _MESSAGE_TYPES: Final = frozenset({"rfc822", "global", "news"})
@@ -390,7 +389,7 @@ class _Scanner:
                 if end > limit or self._fields >= self.max_fields:
                     # What is beyond is not taken apart: a Content-Type of megabytes would take seconds.
                     too_many = end <= limit
-                    position = (_FIELDS.match(octets, position) or found).end()
+                    position = self._past_fields(end)
                     break
                 self._fields += 1
                 name = found[1]
@@ -415,6 +414,12 @@ class _Scanner:
         if position > limit or too_many:
             findings.append(self._too_large(position if too_many else limit, number, many=too_many))
         return fields, position
+
+    def _past_fields(self, position: int) -> int:
+        """The end of the fields that follow one another from there."""
+        while (found := _FIELD.match(self._octets, position)) is not None:
+            position = found.end()
+        return position
 
     def _too_large(self, at: int, number: str, *, many: bool) -> Finding:
         """One field or all of them together, folded or not: the limit is that of the whole header."""
