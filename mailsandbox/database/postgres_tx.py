@@ -48,8 +48,8 @@ class PostgresTx:
         return cast(Cursor, self.connection.execute(self._statements[sql], parameters))
 
     def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> Counted:
-        with self.connection.cursor() as cursor:
-            cursor.executemany(self._statements[sql], rows)
+        cursor = self.connection.cursor()  # not closed: it would forget how many rows it changed
+        cursor.executemany(self._statements[sql], rows)
         return cursor
 
     def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:

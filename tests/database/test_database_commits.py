@@ -56,6 +56,16 @@ async def test_works_submitted_together_are_all_durable(database: Database) -> N
     assert await _numbers(database) == list(range(50))
 
 
+async def test_a_statement_run_for_several_rows_tells_how_many_it_changed(database: Database) -> None:
+    await asyncio.gather(*[database.write(_insert(number)) for number in range(3)])
+    delete = "DELETE FROM t WHERE n = ?"
+    counts = [
+        await database.write(lambda tx, rows=rows: tx.executemany(delete, rows).rowcount)
+        for rows in ([(0,), (2,), (7,)], [(7,)])
+    ]
+    assert counts == [2, 0]
+
+
 async def test_a_work_that_fails_undoes_only_itself(database: Database) -> None:
     def fails(tx: Tx) -> None:
         tx.execute("INSERT INTO t (n) VALUES (?)", (1000,))
