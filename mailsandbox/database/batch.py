@@ -33,6 +33,7 @@ class SqliteTx:
     __slots__ = ("callbacks", "connection", "execute", "executemany", "files", "memo", "written")
 
     dialect = "sqlite"
+    for_update = ""
 
     def __init__(self, connection: sqlite3.Connection, files: Files | None = None) -> None:
         self.connection = connection

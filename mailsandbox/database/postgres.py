@@ -298,7 +298,7 @@ class PostgresDatabase:
             try:
                 if connection is None or connection.closed:
                     connection = self._readers[number] = self._connect(read_only=True)
-                result = work(PostgresTx(connection, self._statements))
+                result = work(PostgresTx(connection, self._statements, read_only=True))
                 connection.rollback()
                 return result
             except psycopg.OperationalError as error:

@@ -30,13 +30,14 @@ class Statements:
 class PostgresTx:
     """A transaction on `connection`."""
 
-    __slots__ = ("_statements", "callbacks", "connection", "memo", "topics", "written")
+    __slots__ = ("_statements", "callbacks", "connection", "for_update", "memo", "topics", "written")
 
     dialect = "postgresql"
     files = None
 
-    def __init__(self, connection: Connection, statements: Statements) -> None:
+    def __init__(self, connection: Connection, statements: Statements, *, read_only: bool = False) -> None:
         self.connection = connection
+        self.for_update = "" if read_only else " FOR UPDATE"
         self._statements = statements
         self.callbacks: list[Callable[[], None]] = []
         self.topics: dict[str, None] = {}

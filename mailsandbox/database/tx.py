@@ -82,6 +82,15 @@ class Tx(Protocol):
         ...
 
     @property
+    def for_update(self) -> str:
+        """What a SELECT ends with so that no other daemon changes the rows it finds until the commit: " FOR UPDATE".
+
+        Every later statement then sees what was committed before. "" where a writer is alone, and where nothing is
+        written.
+        """
+        ...
+
+    @property
     def dialect(self) -> str:
         """ "sqlite" or "postgresql", for the few statements that cannot be common."""
         ...

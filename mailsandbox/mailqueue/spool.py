@@ -257,6 +257,8 @@ class Spool:
 
         Returns how many were still there.
         """
+        if tx.for_update:  # two daemons that drop one each of the last two recipients must not both leave the message
+            tx.execute(f"SELECT 1 FROM queue_messages WHERE queue_id = ?{tx.for_update}", (queue_id,))
         dropped = tx.executemany(
             "DELETE FROM queue_recipients WHERE queue_id = ? AND number = ?", [(queue_id, number) for number in numbers]
         ).rowcount

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from interleaving import meanwhile
 from kit import LATER_OUTCOME, Kit
 from postgres_cluster import postgres  # noqa: F401
 
@@ -9,6 +10,7 @@ from mailsandbox.clock import ManualClock
 from mailsandbox.database.opening import open_database
 from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.model import RecipientStatus
+from mailsandbox.mailqueue.spool import Spool
 
 
 async def test_the_queue_works_there_as_in_sqlite(make_kit, postgres):  # noqa: F811
@@ -51,3 +53,23 @@ async def test_daemons_that_meet_on_an_empty_database_all_start(postgres):  # no
     assert await kits[5].queue.count() == 0
     for kit in kits:
         await kit.aclose()
+
+
+async def test_the_last_two_recipients_done_at_two_daemons_at_once_take_the_message_along(make_kit, postgres):  # noqa: F811
+    url = postgres.new_database()
+    kit = await make_kit(database=open_database(url))
+    for address in ("b@beta.test", "c@gamma.test"):
+        kit.courier.answers[address] = [LATER_OUTCOME]
+    queue_id = await kit.send("b@beta.test", "c@gamma.test")
+    await kit.queue.hold(queue_id)
+    spool = Spool("alpha")
+    content = await kit.database.read(lambda tx: spool.item_in(tx, queue_id).content)
+    dropped = await meanwhile(
+        url,
+        lambda tx: spool.drop_in(tx, queue_id, content, [0]),
+        lambda: kit.database.write(lambda tx: spool.drop_in(tx, queue_id, content, [1])),
+    )
+    assert dropped == 1
+    tables = ("queue_messages", "queue_recipients", "blobs")
+    left = await kit.database.read(lambda tx: [tx.execute(f"SELECT * FROM {name}").fetchall() for name in tables])
+    assert left == [[], [], []]
