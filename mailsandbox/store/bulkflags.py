@@ -57,7 +57,7 @@ def is_worth_it(uids: Sequence[Uid], ranges: Sequence[Range]) -> bool:
 
 
 def record(tx: Tx, mailbox_key: int, change: FlagChange, ranges: list[Range]) -> None:
-    """Record a change, made under the mailbox's own lock."""
+    """Record a change, made under the account's lock."""
     older = read(tx, mailbox_key)
     covered = [each for each in older if _covers(ranges, each.ranges)]
     for each in covered:

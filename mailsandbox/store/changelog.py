@@ -11,7 +11,7 @@ from mailsandbox.database.tx import Tx
 from mailsandbox.errors import NoSuchAccount
 from mailsandbox.store.logrow import LogRow
 from mailsandbox.store.model import Change, ChangePage, ChangeType, Flags, Seq, Uid
-from mailsandbox.store.unit import Account
+from mailsandbox.store.unit import Account, lock_account
 
 _decode: Final = msgspec.msgpack.Decoder(tuple[list[Uid], list[str]]).decode
 
@@ -81,6 +81,7 @@ def rows_between(tx: Tx, account: Account, since: int, upto: int, limit: int) ->
 
 def cut_changes(tx: Tx, account_key: int, *, keep: int, older_than: float) -> int:
     """Forget all but the newest `keep` changes, and those before `older_than` (POSIX); returns the rows removed."""
+    lock_account(tx, account_key)
     row = tx.execute(
         "SELECT max(seq) FROM changes WHERE account_id = ? AND "
         "(seq <= (SELECT last_seq FROM accounts WHERE id = ?) - ? OR at < ?)",

@@ -21,15 +21,20 @@ from mailsandbox.store.unit import Unit
 
 Render = Callable[[bytes], Rendered]
 
-_SUMMARY: Final = (
-    "INSERT INTO contents (id, refs, size, header_end, attachments, sent_date, sent_zone, subject, sender, to_list, "
-    "cc_list, subject_key, sender_key, to_key, cc_key, message_id, in_reply_to, reference_ids, base_subject, preview) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS: Final = (
+    "header_end, attachments, sent_date, sent_zone, subject, sender, to_list, cc_list, subject_key, sender_key, "
+    "to_key, cc_key, message_id, in_reply_to, reference_ids, base_subject, preview"
 )
+_SUMMARY: Final = (
+    f"INSERT INTO contents (id, refs, size, {_COLUMNS}) VALUES (?, ?, ?{', ?' * (_COLUMNS.count(',') + 1)})"
+)
+_SUMMARISE: Final = f"UPDATE contents SET {_COLUMNS.replace(',', ' = ?,')} = ? WHERE id = ?"
 _RENDERING: Final = "INSERT INTO renderings (content_id, envelope, body, bodystructure, parts) VALUES (?, ?, ?, ?, ?)"
 _SHARE: Final = (
     "UPDATE contents SET refs = refs + ? WHERE id = ? RETURNING size, message_id, in_reply_to, reference_ids"
 )
+
+_RELEASE: Final = "UPDATE contents SET refs = refs - ? WHERE id = ? RETURNING refs"
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -68,18 +73,23 @@ class Contents:
             size, message_id, in_reply_to, references = row
             return Content(key, size, message_id, _related(references.split(), in_reply_to))
         rendered = self._prepared.get(digest) or self._render(octets)
-        self._insert(unit, key, copies, len(octets), rendered)
+        tx.execute(_SUMMARY, (key, copies, len(octets), *self._summary(rendered)))
+        self._insert_rendering(unit, key, rendered)
         return Content(key, len(octets), rendered.message_id, _related(list(rendered.references), rendered.in_reply_to))
 
     def share(self, tx: Tx, counts: dict[int, int]) -> None:
         """Count further copies: by content key."""
-        tx.executemany("UPDATE contents SET refs = refs + ? WHERE id = ?", [(n, key) for key, n in counts.items()])
+        counted = [(counts[key], key) for key in sorted(counts)]
+        tx.executemany("UPDATE contents SET refs = refs + ? WHERE id = ?", counted)
 
     def release(self, tx: Tx, counts: dict[int, int]) -> None:
         """Give copies back: by content key; contents that nobody shows any more are removed."""
+        keys = sorted(counts)
+        if tx.for_update:  # the blob before the content, as `put` does: so no deadlock with one that comes
+            tx.execute(f"SELECT 1 FROM blobs WHERE id = ANY(?) ORDER BY id{tx.for_update}", (keys,))
         unused = []
-        for key, count in counts.items():
-            row = tx.execute("UPDATE contents SET refs = refs - ? WHERE id = ? RETURNING refs", (count, key)).fetchone()
+        for key in keys:
+            row = tx.execute(_RELEASE, (counts[key], key)).fetchone()
             if row is not None and row[0] <= 0:
                 unused.append(key)
         for table, column in (("contents", "id"), ("renderings", "content_id"), ("texts", "content_id")):
@@ -90,14 +100,16 @@ class Contents:
     def replace_rendering(self, unit: Unit, key: int, octets: bytes) -> None:
         """Render a stored content again (`mailsandbox reindex`)."""
         tx = unit.tx
-        row = tx.execute("SELECT refs FROM contents WHERE id = ?", (key,)).fetchone()
-        if row is None:
+        rendered = self._render(octets)
+        # The row stays, and so does what other daemons count in it meanwhile.
+        if not tx.execute(_SUMMARISE, (*self._summary(rendered), key)).rowcount:
             return
-        for table, column in (("contents", "id"), ("renderings", "content_id"), ("texts", "content_id")):
-            tx.execute(f"DELETE FROM {table} WHERE {column} = ?", (key,))
-        self._insert(unit, key, row[0], len(octets), self._render(octets))
+        for table in ("renderings", "texts"):
+            tx.execute(f"DELETE FROM {table} WHERE content_id = ?", (key,))
+        self._insert_rendering(unit, key, rendered)
 
-    def _insert(self, unit: Unit, key: int, copies: int, size: int, rendered: Rendered) -> None:
+    def _summary(self, rendered: Rendered) -> tuple[object, ...]:
+        """Values of _COLUMNS."""
         subject, sender, to_list, cc_list, *others = _all_storable(
             rendered.subject,
             rendered.sender,
@@ -108,28 +120,24 @@ class Contents:
             " ".join(rendered.references),
             rendered.base_subject,
         )
-        unit.tx.execute(
-            _SUMMARY,
-            (
-                key,
-                copies,
-                size,
-                rendered.header_end,
-                rendered.attachments,
-                rendered.date,
-                rendered.date_zone,
-                subject,
-                sender,
-                to_list,
-                cc_list,
-                _folded(subject),
-                _folded_addresses(sender),
-                _folded_addresses(to_list),
-                _folded_addresses(cc_list),
-                *others,
-                storable(rendered.preview),  # its last character is beyond ASCII where it was cut
-            ),
+        return (
+            rendered.header_end,
+            rendered.attachments,
+            rendered.date,
+            rendered.date_zone,
+            subject,
+            sender,
+            to_list,
+            cc_list,
+            _folded(subject),
+            _folded_addresses(sender),
+            _folded_addresses(to_list),
+            _folded_addresses(cc_list),
+            *others,
+            storable(rendered.preview),  # its last character is beyond ASCII where it was cut
         )
+
+    def _insert_rendering(self, unit: Unit, key: int, rendered: Rendered) -> None:
         parts = pack_parts(rendered.parts)
         unit.tx.execute(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
         unit.texts.append((key, storable(rendered.search_header), storable(rendered.search_text)))

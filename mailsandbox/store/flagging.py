@@ -37,7 +37,6 @@ def store_flags(
     """Change flags of those `uids` that exist."""
     added, removed = Flags.of(add).names, Flags.of(remove).names
     fixed = None if replace is None else Flags.of(replace)
-    unit.lock(mailbox)
     rows = messages.select(unit, mailbox, uids)
     found = len(rows)
     failed: list[Uid] = []

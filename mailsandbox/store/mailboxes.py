@@ -41,7 +41,7 @@ class Mailboxes:
             return found
         row = unit.tx.execute(
             "INSERT INTO accounts (address, created_at, last_seq, born_seq, cut_seq, messages, octets) "
-            "SELECT ?, ?, value, value, value, 0, 0 FROM meta WHERE name = 'seq_floor' "
+            f"SELECT ?, ?, value, value, value, 0, 0 FROM meta WHERE name = 'seq_floor'{unit.tx.for_update} "
             "ON CONFLICT (address) DO UPDATE SET address = excluded.address RETURNING id",
             (canonical(address), unit.now),
         ).fetchone()

@@ -6,7 +6,7 @@ from typing import Final
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Database, Tx
-from mailsandbox.errors import DamagedContent
+from mailsandbox.errors import DamagedContent, NoSuchMessage
 from mailsandbox.store.contents import Contents
 from mailsandbox.store.textindex import TextIndex
 from mailsandbox.store.unit import Unit
@@ -48,6 +48,8 @@ def _render(tx: Tx, keys: list[int], contents: Contents, texts: TextIndex) -> No
     for key in keys:
         try:
             octets = blobs.get(tx, key)
+        except NoSuchMessage:
+            continue  # expunged since its key was read
         except DamagedContent as error:
             _log.error("stays rendered as it is: %s", error)
             continue

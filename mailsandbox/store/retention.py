@@ -6,8 +6,9 @@ a queue is held by the queue and not touched here. Work is done in small transac
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from mailsandbox.clock import Clock
@@ -15,10 +16,9 @@ from mailsandbox.errors import StoreError
 from mailsandbox.store.changelog import cut_changes
 from mailsandbox.store.journeys import forget_journeys
 from mailsandbox.store.logrow import Changes
-from mailsandbox.store.messages import COLUMNS, rows_of
-from mailsandbox.store.model import ChangeType, MessageRow
+from mailsandbox.store.model import ChangeType, Uid
 from mailsandbox.store.store import Store
-from mailsandbox.store.unit import Account, Mailbox, Unit
+from mailsandbox.store.unit import Account, Unit
 from mailsandbox.tasks import Tasks
 
 CHUNK: Final = 250  # messages removed in one transaction
@@ -135,54 +135,64 @@ class Retention:
         if removed:
             return removed
         if not policy.each.none:
-            for key, address, messages, octets in unit.tx.execute(
-                "SELECT id, address, messages, octets FROM accounts WHERE messages > ? OR octets > ? LIMIT 1",
+            for (key,) in unit.tx.execute(
+                "SELECT id FROM accounts WHERE messages > ? OR octets > ? LIMIT 1",
                 (_or_huge(policy.each.messages), _or_huge(policy.each.octets)),
             ).fetchall():
-                over = _over(policy.each, messages, octets)
-                return self._oldest(unit, over, "WHERE b.account_id = ?", (Account(key, address).key,))
-        if not policy.total.none:
-            messages, octets = unit.tx.execute(
-                "SELECT coalesce(sum(messages), 0), coalesce(sum(octets), 0) FROM accounts"
-            ).fetchone()
-            over = _over(policy.total, int(messages), int(octets))
-            if over != (0, 0):
-                return self._oldest(unit, over, "", ())
+                excess = partial(_excess, unit, policy.each, "WHERE id = ?", (key,))
+                return self._oldest(unit, excess, "WHERE b.account_id = ?", (key,))
+        if not policy.total.none and _excess(unit, policy.total) != (0, 0):
+            return self._oldest(unit, partial(_excess, unit, policy.total), "", ())
         return 0
 
     def _too_old(self, unit: Unit, age: float | None) -> int:
         if age is None:
             return 0
-        return self._oldest(unit, (CHUNK, 0), "WHERE m.save_date < ?", (unit.now - age,))
+        return self._oldest(unit, lambda: (CHUNK, 0), "WHERE m.save_date < ?", (unit.now - age,))
 
-    def _oldest(self, unit: Unit, over: tuple[int, int], where: str, parameters: tuple[object, ...]) -> int:
-        """Remove the least recently delivered until `over` messages and octets are gone, at most CHUNK."""
-        messages, octets = over
-        columns = ", ".join(f"m.{name}" for name in COLUMNS.split(", "))
-        chosen: dict[int, tuple[Mailbox, list[MessageRow]]] = {}
-        count = freed = 0
+    def _oldest(
+        self, unit: Unit, excess: Callable[[], tuple[int, int]], where: str, parameters: Sequence[object]
+    ) -> int:
+        """Remove the least recently delivered until the `excess` of messages and octets is gone, at most CHUNK.
+
+        The excess is read after the candidates, and these are taken as they are then: what other daemons remove
+        meanwhile counts for both, and so never too much goes.
+        """
         found = unit.tx.execute(
-            f"SELECT {columns}, b.name, b.uid_validity, a.id, a.address FROM messages m "
+            "SELECT m.mailbox_id, m.uid, m.octets, a.id, a.address FROM messages m "
             f"JOIN mailboxes b ON b.id = m.mailbox_id JOIN accounts a ON a.id = b.account_id {where} "
             "ORDER BY m.save_date, m.mailbox_id, m.uid LIMIT ?",
             (*parameters, CHUNK),
         ).fetchall()
-        for row, message in zip(found, rows_of(unit.tx, [row[:10] for row in found]), strict=True):
+        messages, octets = excess()
+        chosen: dict[tuple[int, str], dict[int, list[Uid]]] = {}
+        freed = 0
+        for count, (mailbox, uid, size, account, address) in enumerate(found):
             if count >= messages and freed >= octets:
                 break
-            mailbox = Mailbox(message.mailbox_key, Account(row[12], row[13]), row[10], row[11])
-            chosen.setdefault(mailbox.key, (mailbox, []))[1].append(message)
-            count += 1
-            freed += message.octets
-        for mailbox, rows in sorted(chosen.values(), key=lambda each: each[0].account.address):
-            self._store.messages.expunge(unit, mailbox, sorted(rows, key=lambda row: row.uid))
-        return count
+            chosen.setdefault((account, address), {}).setdefault(mailbox, []).append(uid)
+            freed += size
+        return sum(self._remove(unit, Account(*each), chosen[each]) for each in sorted(chosen))
+
+    def _remove(self, unit: Unit, account: Account, chosen: Mapping[int, list[Uid]]) -> int:
+        """Expunge UIDs, by key of their mailbox, that are still there; returns how many."""
+        if unit.find_account(account.address) != account:  # from here on it is locked
+            return 0
+        removed = 0
+        for key, uids in chosen.items():
+            if (mailbox := unit.find_mailbox_of(account, key)) is not None:
+                messages = self._store.messages
+                removed += len(messages.expunge(unit, mailbox, messages.select(unit, mailbox, uids)))
+        return removed
+
+
+def _excess(unit: Unit, limits: Limits, where: str = "", parameters: Sequence[object] = ()) -> tuple[int, int]:
+    """By how many messages and octets the accounts exceed the limits."""
+    messages, octets = unit.tx.execute(
+        f"SELECT coalesce(sum(messages), 0), coalesce(sum(octets), 0) FROM accounts {where}", parameters
+    ).fetchone()
+    return max(0, int(messages) - _or_huge(limits.messages)), max(0, int(octets) - _or_huge(limits.octets))
 
 
 def _or_huge(limit: int | None) -> int:
     return (1 << 62) if limit is None else limit
-
-
-def _over(limits: Limits, messages: int, octets: int) -> tuple[int, int]:
-    """By how many messages and octets the limits are exceeded."""
-    return max(0, messages - _or_huge(limits.messages)), max(0, octets - _or_huge(limits.octets))

@@ -44,7 +44,7 @@ from mailsandbox.store.search import Scope, search_mailbox
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.states import States
 from mailsandbox.store.textindex import TextIndex
-from mailsandbox.store.unit import CloseGap, Unit
+from mailsandbox.store.unit import CloseGap, Unit, lock_account, lock_accounts
 from mailsandbox.store.views import MessagePage, MessageQuery, StoredMessage
 
 T = TypeVar("T")
@@ -150,8 +150,9 @@ class Store:
 
         def work(unit: Unit) -> None:
             if address is None:
-                for (each,) in unit.tx.execute("SELECT address FROM accounts").fetchall():
-                    self.mailboxes_of.remove_account(unit, unit.account(each))
+                for (each,) in unit.tx.execute("SELECT address FROM accounts ORDER BY id").fetchall():
+                    if (account := unit.find_account(each)) is not None:
+                        self.mailboxes_of.remove_account(unit, account)
             elif (account := unit.find_account(address)) is not None:
                 self.mailboxes_of.remove_account(unit, account)
                 self.mailboxes_of.ensure(unit, address)
@@ -238,9 +239,10 @@ class Store:
         States and listeners hear of it by themselves once the work is committed.
         """
         unit = Unit(tx, self.clock.now() if now is None else now, self._close_gap, delivering=True)
+        lock_accounts(tx, [delivery.account for delivery in deliveries])
         content = self.contents_of.put(unit, octets, copies=len(deliveries), sha256=sha256)
         landed: list[Landed | None] = [None] * len(deliveries)
-        # In the order of addresses: two daemons that deliver to the same accounts then wait instead of deadlocking.
+        # In the order of addresses: two daemons that make the same accounts then wait instead of deadlocking.
         for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
             landed[index] = self._deliver_one(unit, deliveries[index], content, journey_id)
         self._watch(unit)
@@ -367,6 +369,7 @@ class Store:
             state.recent_from_uid = upto
 
             def work(tx: Tx) -> None:
+                lock_account(tx, state.account_key)
                 tx.execute(
                     "UPDATE mailboxes SET recent_from = ? WHERE id = ? AND recent_from < ?", (upto, state.key, upto)
                 )

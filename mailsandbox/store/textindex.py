@@ -21,10 +21,8 @@ DELAY: Final = 0.2  # seconds; messages of a burst share a transaction
 MAX_PENDING: Final = 16 << 20  # characters
 _CHUNK: Final = 200  # texts in one transaction, so that a delivery waits for few of them
 
-_INSERT: Final = (
-    "INSERT INTO texts (content_id, header, body) SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM contents WHERE id = ?) "
-    "ON CONFLICT (content_id) DO NOTHING"
-)
+_INSERT: Final = "INSERT INTO texts (content_id, header, body) SELECT id, ?, ? FROM contents WHERE id = ?"
+_NEW: Final = " ON CONFLICT (content_id) DO NOTHING"
 
 
 class TextIndex:
@@ -51,14 +49,14 @@ class TextIndex:
         """Write all that is pending."""
         while self.pending:
             chunk = list(itertools.islice(self.pending.items(), _CHUNK))
-            await self._database.write(_writing(chunk))
+            await self._database.write(writing(chunk))
             self._forget(chunk)
 
     async def recover(self, render: Render) -> None:
         """Write the texts that a crash kept from being written."""
         while missing := await self._database.read(_missing):
             chunk = [(key, _texts(render, octets)) for key, octets in missing]
-            await self._database.write(_writing(chunk))
+            await self._database.write(writing(chunk))
 
     def clear(self) -> None:
         """Forget what is pending, after the database was put back to a snapshot."""
@@ -89,7 +87,7 @@ class TextIndex:
             if self.pending and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._write)
 
-        self._database.submit(_writing(chunk), done, patient=True)
+        self._database.submit(writing(chunk), done, patient=True)
 
     def _forget(self, chunk: list[tuple[int, tuple[str, str]]]) -> None:
         for key, (header, body) in chunk:
@@ -97,9 +95,13 @@ class TextIndex:
                 self._characters -= len(header) + len(body)
 
 
-def _writing(chunk: list[tuple[int, tuple[str, str]]]) -> Callable[[Tx], None]:
+def writing(chunk: list[tuple[int, tuple[str, str]]]) -> Callable[[Tx], None]:
+    """A work that writes texts, header and body, of those contents that are still there."""
+
     def work(tx: Tx) -> None:
-        tx.executemany(_INSERT, [(key, header, body, key) for key, (header, body) in chunk])
+        # Another daemon must not remove a content meanwhile, but may count in its row.
+        held = " FOR KEY SHARE" if tx.dialect == "postgresql" else ""
+        tx.executemany(f"{_INSERT}{held}{_NEW}", [(header, body, key) for key, (header, body) in sorted(chunk)])
 
     return work
 

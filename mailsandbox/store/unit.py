@@ -2,6 +2,9 @@
 
 Invariant: every change of an account goes through `Unit.log`, which numbers it in the same transaction. Numbers are
 given under the account's row lock, held until the commit, so they are in commit order.
+That lock is taken before anything of the account is read in order to change it, and is the only one that its mailboxes
+and messages need: what a unit has read stays so, whatever other daemons are about. Several accounts are locked in the
+order of their keys, contents after accounts, so that daemons wait for each other and rarely deadlock.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,6 +79,19 @@ class MailboxDelta(msgspec.Struct):
     new_name: str = ""
 
 
+def lock_account(tx: Tx, key: int) -> None:
+    """Wait for other daemons that change the account: what is read of it from now on stays so until the commit."""
+    if tx.for_update:
+        tx.execute(f"SELECT 1 FROM accounts WHERE id = ?{tx.for_update}", (key,))
+
+
+def lock_accounts(tx: Tx, addresses: Sequence[str]) -> None:
+    """`lock_account` for those of several addresses that exist."""
+    if tx.for_update:
+        keys = [canonical(each) for each in addresses]
+        tx.execute(f"SELECT 1 FROM accounts WHERE address = ANY(?) ORDER BY id{tx.for_update}", (keys,))
+
+
 CloseGap = Callable[["Unit", Account, int], None]
 
 
@@ -116,16 +132,16 @@ class Unit:
         self.addresses: dict[int, str] = {}
 
     def account(self, address: str) -> Account:
-        """The account; raises NoSuchAccount."""
+        """The account, locked as by `find_account`; raises NoSuchAccount."""
         found = self.find_account(address)
         if found is None:
             raise NoSuchAccount(f"there is no account {canonical(address)}")
         return found
 
     def find_account(self, address: str) -> Account | None:
-        """The account, if it exists."""
+        """The account, if it exists; locked, where other daemons might change it."""
         key = canonical(address)
-        row = self.tx.execute("SELECT id FROM accounts WHERE address = ?", (key,)).fetchone()
+        row = self.tx.execute(f"SELECT id FROM accounts WHERE address = ?{self.tx.for_update}", (key,)).fetchone()
         return Account(row[0], key) if row else None
 
     def mailbox(self, account: Account, name: str) -> Mailbox:
@@ -142,10 +158,12 @@ class Unit:
         ).fetchone()
         return Mailbox(row[0], account, name, row[1]) if row else None
 
-    def lock(self, mailbox: Mailbox) -> None:
-        """Wait for other daemons that change the mailbox: what is read from now on stays so until the commit."""
-        if self.tx.dialect == "postgresql":  # in SQLite a writer is alone
-            self.tx.execute("SELECT 1 FROM mailboxes WHERE id = ? FOR UPDATE", (mailbox.key,))
+    def find_mailbox_of(self, account: Account, key: int) -> Mailbox | None:
+        """The mailbox of that key, whatever its name is now; None if it is gone."""
+        row = self.tx.execute(
+            "SELECT name, uid_validity FROM mailboxes WHERE id = ? AND account_id = ?", (key, account.key)
+        ).fetchone()
+        return Mailbox(key, account, *row) if row else None
 
     def delta(self, mailbox: Mailbox) -> MailboxDelta:
         """What was done to `mailbox` so far."""
