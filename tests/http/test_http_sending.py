@@ -77,6 +77,30 @@ async def test_octets_go_as_they_are_with_the_envelope_of_the_query(house):
     assert envelope.recipients[0].notify == {"SUCCESS", "FAILURE"}
 
 
+@pytest.mark.rfc(3461, "4.4")
+async def test_the_envelope_id_is_taken_as_it_is_meant_and_goes_on_as_xtext(house):
+    answer = await given(house, "from=a@alpha.test&to=b@beta.test&envid=no.%207%20NOTIFY%3DNEVER")
+    assert answer.status_code == 202
+    ((envelope, _, _),) = house.site.taken
+    assert envelope.envid == "no.+207+20NOTIFY+3DNEVER"
+
+
+@pytest.mark.rfc(3461, "4.4")
+@pytest.mark.parametrize("envid", ["a%0D%0ARSET", "a%0A", "%C3%A9", "%7F", "x" * 101])
+async def test_an_envelope_id_that_is_not_printable_ascii_or_too_long_is_refused(house, envid):
+    answer = await given(house, f"from=a@alpha.test&to=b@beta.test&envid={envid}")
+    assert answer.status_code == 422
+    assert "envid" in answer.text
+    assert not house.site.taken
+
+
+@pytest.mark.parametrize("parameter", ["ret=FULL%0A", "ret=full", "body=7bit%0A", "body=9bit"])
+async def test_a_word_that_is_none_of_those_is_refused(house, parameter):
+    answer = await given(house, f"from=a@alpha.test&to=b@beta.test&{parameter}")
+    assert answer.status_code == 422
+    assert not house.site.taken
+
+
 async def test_an_empty_reverse_path_is_one(house):
     assert (await given(house, "from=&to=bob@beta.test")).status_code == 202
     assert house.site.taken[0][0].reverse_path == ""

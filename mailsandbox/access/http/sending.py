@@ -5,7 +5,7 @@ It goes through the site's receive gate like any other; the answer is 202, as th
 """
 
 import secrets
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from mailsandbox.message.compose import Attached, BodyEncoding, compose
 from mailsandbox.message.envelope import Envelope, Recipient, domain_of
 from mailsandbox.message.spans import scan, unfold
 from mailsandbox.smtp.replies import Reply
+from mailsandbox.smtp.xtext import encode_xtext
 
 _BODIES: Final = {
     "7bit": (BodyEncoding.SEVEN_BIT, "7BIT"),
@@ -36,10 +37,13 @@ class SendQuery(Struct, kw_only=True, forbid_unknown_fields=True):
         default=None, name="from"
     )
     to: Annotated[list[str], Meta(description="forward-paths, repeated")] = []
-    body: Annotated[str, Meta(pattern="^(|7bit|8bitmime|binarymime)$")] = ""
+    body: Literal["", "7bit", "8bitmime", "binarymime"] = ""
     smtputf8: bool = False
-    ret: Annotated[str, Meta(pattern="^(|FULL|HDRS)$")] = ""
-    envid: str = ""
+    ret: Literal["", "FULL", "HDRS"] = ""
+    # RFC 3461 §4.4: printable US-ASCII before it is xtext, 100 characters at most.
+    envid: Annotated[
+        str, Meta(pattern="^(?!.*[^ -~])", max_length=100, description="as it is meant; goes on as xtext")
+    ] = ""
     notify: Annotated[list[str], Meta(description="NEVER, or SUCCESS, FAILURE, DELAY; repeated")] = []
     site: str = ""
 
@@ -115,7 +119,7 @@ async def _send_octets(context: HttpContext, request: Request) -> Response:
         body=wanted.body.upper(),
         smtputf8=wanted.smtputf8,
         ret=wanted.ret,
-        envid=wanted.envid,
+        envid=encode_xtext(wanted.envid),
     )
     return await _hand_over(context, request, envelope, octets, wanted.site)
 

@@ -1,6 +1,6 @@
 """The JSON that the interface takes and gives, as structs: handlers fill them, the OpenAPI document is made of them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -153,7 +153,7 @@ class Compose(Struct, kw_only=True, forbid_unknown_fields=True):
     html: str | None = None
     attachments: list[AttachmentBody] = []
     headers: dict[str, str] = {}
-    body: Annotated[str, Meta(pattern="^(7bit|8bitmime|binarymime)$")] = "8bitmime"
+    body: Literal["7bit", "8bitmime", "binarymime"] = "8bitmime"
     site: str = ""
 
 
