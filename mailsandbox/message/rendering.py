@@ -7,7 +7,7 @@ nothing of mailboxes or protocols beyond the wire forms.
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ from mailsandbox.message.imap_structure import holds_message, structure
 from mailsandbox.message.mime_values import parse_disposition
 from mailsandbox.message.parameters import join_parameters, raw_parameters
 from mailsandbox.message.plain_text import html_text, preview
-from mailsandbox.message.spans import Field, Part, scan, unfold
+from mailsandbox.message.spans import Part, scan, unfold
 from mailsandbox.message.transfer import decode_transfer
 from mailsandbox.message.words import decode_header_text
 
@@ -33,7 +33,7 @@ MAX_HEADER: Final = (
 )
 MAX_LISTED_REFERENCES: Final = 1_000  # ids of one References field
 
-_MESSAGE_ID: Final = re.compile(r'<\s*((?:"[^"\n]*"|[^<>"\s])+)\s*>')
+_MESSAGE_ID: Final = re.compile(r'<\s*((?:[^<>"\s]++|"[^"\n]*")+)\s*>')
 _UNQUOTED_ID: Final = re.compile(r'"([^"\\\n]*)"')
 
 
@@ -121,26 +121,34 @@ def _header_texts(octets: bytes, root: Part) -> tuple[dict[str, str], str]:
     values: dict[str, str] = {}
     searched: list[str] = []
     room = MAX_SEARCH_HEADER
+    header = octets[: root.fields_end]
+    # Nearly every header is nothing but text, and decoded in one go.
+    plain = header.decode("ascii") if header.isascii() and header.find(b"=?") < 0 else None
     for field in root.fields:
-        value, key = _one_line(octets, field), field.key
-        text = decode_unlabelled(value) if b"=?" not in value else decode_header_text(value)
+        key, start, end = field.key, field.value_start, field.end
+        text = _decoded(octets[start:end]) if plain is None else _one_line(plain[start:end])
         if key in _LISTED:
-            values[key] = f"{values[key]}, {text}" if key in _JOINED and key in values else text
+            values[key] = f"{values[key]}, {text}" if key in values and key in _JOINED else text
         if room > 0:
             searched.append(f"{key}: {text}\n")
             room -= len(text)
     return values, "".join(searched)
 
 
-def _one_line(octets: bytes, field: Field) -> bytes:
+def _decoded(value: bytes) -> str:
+    if b"=?" not in value:
+        return _one_line(decode_unlabelled(value))
+    return decode_header_text(_FOLD.sub(b" ", value).strip(b" \t\r\n"))
+
+
+def _one_line(text: str) -> str:
     """Unfolded for people, who see one space where a line was folded, and search for what they see."""
-    value = octets[field.value_start : field.end]
-    if b"\n" in value:
-        value = _FOLD.sub(b" ", value)
-    return value.strip(b" \t\r\n")
+    text = text.strip(" \t\r\n")
+    return _FOLD_IN_TEXT.sub(" ", text) if "\n" in text else text
 
 
 _FOLD: Final = re.compile(rb"[ \t]*\r?\n[ \t]+")
+_FOLD_IN_TEXT: Final = re.compile(r"[ \t]*\r?\n[ \t]+")
 _JOINED: Final = frozenset({"from", "to", "cc"})
 _LISTED: Final = _JOINED | {"subject", "date", "message-id", "in-reply-to", "references"}
 
@@ -157,7 +165,8 @@ def _bare_if_atom(match: re.Match[str]) -> str:
 
 
 def _first_id(text: str) -> str:
-    return next(iter(message_ids(text)), "")
+    found = message_ids(text)
+    return found[0] if found else ""
 
 
 _PACK: Final = msgspec.msgpack.Encoder()
@@ -201,7 +210,7 @@ def _numbered(part: Part, prefix: str) -> list[tuple[str, Part]]:
     return numbered
 
 
-class _About(NamedTuple):
+class _About(msgspec.Struct, frozen=True, gc=False):
     """What the fields of a part say about it, besides its type and encoding."""
 
     filename: str
