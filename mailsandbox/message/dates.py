@@ -1,9 +1,11 @@
 """The Date field's value as a point in time (RFC 5322 §3.3, obsolete forms of §4.3). Tolerant: no date gives None."""
 
+import functools
 import re
 from datetime import date
 from typing import Final, NamedTuple
 
+_MAX_DATE: Final = 200  # characters looked at
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -38,7 +40,11 @@ class ZonedDate(NamedTuple):
 
 def parse_date(text: str) -> ZonedDate | None:
     """The date that `text` names, or None."""
-    text = text[:200]
+    return _parsed(text[:_MAX_DATE])
+
+
+@functools.lru_cache(8)  # what is written in one second bears one date
+def _parsed(text: str) -> ZonedDate | None:
     if match := _USUAL.match(text) or _DATE.match(text):
         day, month, year, hour, minute, second, sign, zone_hours, zone_minutes, name = match.groups()
         zone = (int(zone_hours) * 60 + int(zone_minutes)) * (-1 if sign == "-" else 1) if sign else _zone(name)

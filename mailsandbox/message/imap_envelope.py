@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from mailsandbox.message.imap_addresses import address_list, parse_addresses
-from mailsandbox.message.imap_strings import NIL, nstring, one_spaced, string, unfolded
+from mailsandbox.message.imap_strings import NIL, one_spaced, string, unfolded
 from mailsandbox.message.remembered import remembered
 from mailsandbox.message.spans import Field
 
@@ -25,7 +25,11 @@ def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
         if key in _TEXT_FIELDS:
             text[key] = octets[field.value_start : field.end].strip(b" \t\r\n")
         elif key in _ADDRESS_FIELDS:
-            addresses.setdefault(key, []).append(octets[field.value_start : field.end])
+            value = octets[field.value_start : field.end]
+            if key in addresses:
+                addresses[key].append(value)
+            else:
+                addresses[key] = [value]
     lists = {key: _one_list(found[0]) if len(found) == 1 else _joined(found) for key, found in addresses.items()}
     sender = lists.get("from", NIL)
     # RFC 9051 §7.5.2: absent or empty Sender and Reply-To are those of From; never NIL when From is there.
@@ -54,7 +58,7 @@ def _joined(values: list[bytes]) -> bytes:
 
 
 def _unfolded_nstring(value: bytes | None) -> bytes:
-    return NIL if value is None else nstring(unfolded(value))
+    return NIL if value is None else string(unfolded(value))
 
 
 def _or(value: bytes, otherwise: bytes) -> bytes:

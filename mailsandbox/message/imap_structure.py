@@ -4,10 +4,12 @@ Invariant: any tree gives two well-formed lists. Type and parameter spellings ar
 the scanner that made the tree.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from mailsandbox.message.imap_envelope import envelope
-from mailsandbox.message.imap_strings import NIL, nstring, string, unfolded
+from mailsandbox.message.imap_strings import NIL, string, unfolded
 from mailsandbox.message.mime_values import (
     Parameters,
     TypedValue,
@@ -17,11 +19,18 @@ from mailsandbox.message.mime_values import (
     parse_type,
 )
 from mailsandbox.message.remembered import remembered
-from mailsandbox.message.spans import Part
+from mailsandbox.message.spans import TEXT_PLAIN, Part
 
 _DEFAULT_CHARSET: Final = b'"charset" "us-ascii"'  # RFC 2045 §5.2
 _PLAIN_TYPE: Final = TypedValue(b"text", b"plain", [])
+_PLAIN_IN_WIRE_FORM: Final = b'"text" "plain" (%b)' % _DEFAULT_CHARSET
 _SEVEN_BIT: Final = b'"7bit"'  # RFC 2045 §6.1
+_SHOWN: Final = frozenset(
+    (
+        "content-type", "content-id", "content-description", "content-transfer-encoding", "content-md5",
+        "content-disposition", "content-language", "content-location",
+    )
+)  # fmt: skip
 _MESSAGE_TYPES: Final = (b"rfc822", b"global")
 # RFC 9051 §9: body-type-msg needs an envelope and a body. A message not split, since its transfer encoding hides
 # it (RFC 2046 §5.2.1 forbids that) or because it lies too deep, shows empty ones (as Dovecot).
@@ -30,7 +39,7 @@ _HIDDEN_MESSAGE: Final = (
 )
 
 
-class Structure(NamedTuple):
+class Structure(msgspec.Struct, frozen=True, gc=False):
     """The two wire forms of one part, parentheses included."""
 
     body: bytes
@@ -41,12 +50,21 @@ def structure(octets: bytes, part: Part) -> Structure:
     """BODY and BODYSTRUCTURE of `part`, whose spans are ranges of `octets`."""
     values: dict[str, bytes] = {}
     for field in part.fields:
-        if field.key.startswith("content-") and field.key not in values:  # the first of several counts
+        if field.key in _SHOWN and field.key not in values:  # the first of several counts
             values[field.key] = octets[field.value_start : field.end].strip(b" \t\r\n")
+    if not values and part.content_type is TEXT_PLAIN:
+        return _undescribed(octets, part)
     stored = _stored_type(values["content-type"]) if "content-type" in values else None
     if part.is_multipart and part.children:
         return _multipart(octets, part, stored or TypedValue(b"multipart", b"mixed", []), values)
     return _single(octets, part, stored, values)
+
+
+def _undescribed(octets: bytes, part: Part) -> Structure:
+    """Of a text that no field says anything about, as `_single` would show it."""
+    size, lines = part.body.end - part.body.start, octets.count(b"\n", part.body.start, part.body.end)
+    common = b"%b NIL NIL %b %d %d" % (_PLAIN_IN_WIRE_FORM, _SEVEN_BIT, size, lines)
+    return Structure(b"(" + common + b")", b"(" + common + b" NIL NIL NIL NIL)")
 
 
 def holds_message(part: Part) -> bool:
@@ -153,4 +171,4 @@ def _extension(values: dict[str, bytes]) -> bytes:
 
 
 def _one_line(value: bytes | None) -> bytes:
-    return NIL if value is None else nstring(unfolded(value))
+    return NIL if value is None else string(unfolded(value))
