@@ -75,9 +75,9 @@ def test_a_part_ends_before_the_line_end_of_its_delimiter():
     assert [body(octets, part) for part in root.children] == [b"one", b"two"]
     assert root.preamble is not None
     assert root.epilogue is not None
-    assert octets[slice(*root.preamble)] == b"pre"
-    assert octets[slice(*root.epilogue)] == b"post\r\n"
-    assert [octets[slice(*span)] for span in root.delimiters] == [b"--b\r\n", b"--b\r\n", b"--b--\r\n"]
+    assert octets[root.preamble.start : root.preamble.end] == b"pre"
+    assert octets[root.epilogue.start : root.epilogue.end] == b"post\r\n"
+    assert [octets[span.start : span.end] for span in root.delimiters] == [b"--b\r\n", b"--b\r\n", b"--b--\r\n"]
     assert root.closed
 
 
