@@ -1,4 +1,4 @@
-"""Asyncio tasks that cannot be lost: the only place that calls `asyncio.create_task`.
+"""Asyncio tasks that cannot be lost: the only place that makes them.
 
 Invariant: a task is referenced until it ends (the event loop itself keeps weak references only, and tasks have been
 seen to be collected in mid-flight, losing mail), and a failure is logged with its traceback.
@@ -25,7 +25,8 @@ class Tasks:
 
     def spawn(self, work: Coroutine[object, object, T], *, name: str) -> asyncio.Task[T]:
         """Start `work` now; `name` appears in the log if it fails."""
-        task = asyncio.create_task(work, name=name)
+        # As create_task does, which asks for the running loop twice and names the task by another call.
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from msgspec import structs
 
 from mailsandbox.clock import Clock
@@ -84,8 +85,7 @@ class Surroundings:
     underway: Underway
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True, eq=False):
     """The recipients of one load that share a destination."""
 
     load: Load
@@ -219,13 +219,12 @@ class Attempts:
             return
         load.started += 1
         try:
-            async with self._budget.share(load.item.octets):
-                octets = await self._content_of(load)
-                load.sha256 = load.sha256 or await _sha256(load.trace, octets)
-                whole = load.trace + octets
-                known = Known(load.trace, octets, load.digest, load.sha256, load.clean, whole)
-                with around.underway.sending(known):
-                    report = await self._try(job, whole)
+            if load.item.octets < LARGE:
+                octets = await self._content(load.content) if load.octets is None else load.octets
+                load.sha256 = load.sha256 or _sha256(load.trace, octets)
+                report = await self._try(job, load.trace + octets)
+            else:
+                report = await self._try_large(job)
         except NoSuchMessage:
             return  # removed meanwhile
         except DamagedContent as error:
@@ -245,11 +244,27 @@ class Attempts:
             if destination.window.dead:
                 await self._defer_behind(job, destination, report)
 
+    async def _try_large(self, job: _Job) -> AttemptReport:
+        """An attempt for which there must be room, and of which the next site may know what is known here."""
+        load = job.load
+        async with self._budget.share(load.item.octets):
+            octets = await self._content(load.content) if load.octets is None else load.octets
+            # In a thread, as it is made without the GIL.
+            load.sha256 = load.sha256 or await asyncio.to_thread(_sha256, load.trace, octets)
+            whole = load.trace + octets
+            known = Known(load.trace, octets, load.digest, load.sha256, load.clean, whole)
+            with self._around.underway.sending(known):
+                return await self._try(job, whole)
+
     async def _try(self, job: _Job, octets: bytes) -> AttemptReport:
         """One attempt, and what came of it written down."""
         around, item = self._around, job.item
         try:
-            report = await self._attempt(job, octets)
+            try:
+                report = await around.courier.attempt(_message(job, octets), [row.recipient for row in job.rows])
+            except Exception:
+                _log.exception("%s: the courier failed with %s", around.site, item.queue_id)
+                report = AttemptReport({row.address: Later(_BROKEN) for row in job.rows})
             now = around.clock.now()
             settlement = settle(item, report.outcomes, policy=around.policy, now=now, rng=around.rng)
             await self.write_down(item, job.load.content, settlement, octets=octets, records=report.records)
@@ -265,10 +280,6 @@ class Attempts:
         settlement = settle(item, outcomes, policy=around.policy, now=around.clock.now(), rng=around.rng)
         await self.write_down(item, job.load.content, settlement, octets=job.load.trace)
 
-    async def _content_of(self, load: Load) -> bytes:
-        """Its octets, without the trace."""
-        return await self._content(load.content) if load.octets is None else load.octets
-
     async def _content(self, content: int) -> bytes:
         around = self._around
         return await around.database.read(lambda tx: around.spool.content_in(tx, content))
@@ -280,26 +291,6 @@ class Attempts:
         except DamagedContent as error:
             _log.error("%s: %s", self._around.site, error)
             return trace
-
-    async def _attempt(self, job: _Job, octets: bytes) -> AttemptReport:
-        item, around = job.load.item, self._around
-        number = 1 + max(row.attempts for row in job.rows)
-        message = QueuedMessage(
-            item.queue_id,
-            item.journey_id,
-            around.site,
-            item.envelope,
-            octets,
-            item.received_at,
-            number,
-            job.load.sha256,
-            job.load.clean,
-        )
-        try:
-            return await around.courier.attempt(message, [row.recipient for row in job.rows])
-        except Exception:
-            _log.exception("%s: the courier failed with %s", around.site, item.queue_id)
-            return AttemptReport({row.address: Later(_BROKEN) for row in job.rows})
 
     async def _defer_behind(self, job: _Job, destination: Destination[_Job], report: AttemptReport) -> None:
         """The destination is dead: what waited behind this job has had its answer too."""
@@ -437,12 +428,25 @@ class Attempts:
                 load.cancelled = True
 
 
-async def _sha256(trace: bytes, octets: bytes) -> str:
-    """Of both together, in hex; without joining them. Of large ones in a thread, as it is made without the GIL."""
+def _message(job: _Job, octets: bytes) -> QueuedMessage:
+    """What the courier is given."""
+    load, item = job.load, job.load.item
+    number = 1 + max([row.attempts for row in job.rows])
+    return QueuedMessage(
+        item.queue_id,
+        item.journey_id,
+        item.site,
+        item.envelope,
+        octets,
+        item.received_at,
+        number,
+        load.sha256,
+        load.clean,
+    )
 
-    def digest() -> str:
-        hashed = hashlib.sha256(trace)
-        hashed.update(octets)
-        return hashed.hexdigest()
 
-    return digest() if len(octets) < LARGE else await asyncio.to_thread(digest)
+def _sha256(trace: bytes, octets: bytes) -> str:
+    """Of both together, in hex; without joining them."""
+    hashed = hashlib.sha256(trace)
+    hashed.update(octets)
+    return hashed.hexdigest()

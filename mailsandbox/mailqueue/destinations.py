@@ -102,7 +102,9 @@ class Destinations(Generic[J]):
 
     def ready(self) -> list[Destination[J]]:
         """Destinations where a job may start, those with the fewest running first: nobody is crowded out."""
-        return sorted((one for one in self._waiting.values() if one.ready), key=lambda one: one.running)
+        if not self._waiting:
+            return []
+        return sorted([one for one in self._waiting.values() if one.ready], key=lambda one: one.running)
 
     def settle(self, destination: Destination[J]) -> None:
         """Forget a destination that is idle, once so many are known that their windows are not worth the memory."""

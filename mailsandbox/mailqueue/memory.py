@@ -9,16 +9,16 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mailsandbox.mailqueue.model import QueuedItem
 
 SMALL: Final = 1 << 20  # octets; messages below do not count against the budget
 
 
-@dataclass(slots=True)
-class Load:
+class Load(msgspec.Struct, eq=False):
     """An item in memory, shared by its jobs: one for each destination."""
 
     item: QueuedItem
@@ -82,7 +82,7 @@ class OctetBudget:
 
     @contextlib.asynccontextmanager
     async def share(self, octets: int) -> AsyncIterator[None]:
-        """Hold `octets` of the budget; waits until there is room, in order of arrival."""
+        """Hold `octets` of the budget; waits until there is room, in order of arrival. Small ones need none."""
         if octets < SMALL:
             yield
             return

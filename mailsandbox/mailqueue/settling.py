@@ -5,9 +5,9 @@ Pure: rows, outcomes, the time and a seeded generator in; a settlement out, whic
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+import msgspec
 from msgspec import structs
 
 from mailsandbox.journey.model import Operated, Undelivered
@@ -29,33 +29,34 @@ from mailsandbox.smtp.replies import Reply, reply
 
 EXPIRED: Final = "5.4.7"  # delivery time expired, RFC 3463 §3.5; what failed last stays in the diagnostic
 LATE: Final = "4.4.7"  # the same while we go on
-_NO_WORD: Final = reply(451, "4.3.0", "the courier reported nothing about this recipient")
+_NO_WORD: Final = Later(reply(451, "4.3.0", "the courier reported nothing about this recipient"))
 
 
-@dataclass(slots=True)
-class Settlement:
+class Settlement(msgspec.Struct):
     """Rows to remove, rows to let wait, what is to be told, and what the journey says that no attempt does."""
 
-    dropped: list[int] = field(default_factory=list)
-    deferred: list[Deferral] = field(default_factory=list)
-    reports: list[RecipientReport] = field(default_factory=list)
-    events: list[Undelivered | Operated] = field(default_factory=list)
+    dropped: list[int] = []
+    deferred: list[Deferral] = []
+    reports: list[RecipientReport] = []
+    events: list[Undelivered | Operated] = []
 
 
 def settle(
     item: QueuedItem, outcomes: Mapping[str, Outcome], *, policy: RetryPolicy, now: float, rng: random.Random
 ) -> Settlement:
     """The settlement of an attempt that ended at `now` for all recipients of `item`."""
-    limits = deadlines(policy, item.envelope, item.received_at)
     result = Settlement()
+    limits: Deadlines | None = None
     for row in item.recipients:
-        outcome = outcomes.get(row.address, Later(_NO_WORD))
+        recipient = row.recipient
+        outcome = outcomes.get(recipient.address, _NO_WORD)
+        if isinstance(outcome, Done) and not item.envelope.deliver_by and "SUCCESS" not in recipient.notify:
+            _finish(result, row, "deliver")  # the usual case: nobody is told anything
+            continue
+        limits = limits or deadlines(policy, item.envelope, item.received_at)
         if isinstance(outcome, Done) and limits.promised:
             # RFC 2852 §4.1.3: not relayed before the time is told as a delay, though it has been relayed since.
             _tell_delay(result, structs.replace(row, reply=outcome.reply, remote=outcome.remote), limits, now)
-        if isinstance(outcome, Done) and "SUCCESS" not in row.recipient.notify and not outcome.traced:
-            _finish(result, row, "deliver")  # the usual case
-            continue
         tried = structs.replace(row, reply=outcome.reply, remote=outcome.remote, last_attempt=now)
         match outcome:
             case Done() as done:
