@@ -81,6 +81,9 @@ class Blobs:
 
     def release(self, tx: Tx, content_id: int) -> None:
         """Give one reference back; the last one removes the octets."""
+        # Mostly somebody else refers to them too: told without RETURNING, which takes SQLite twice as long.
+        if tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? AND refs > 1", (content_id,)).rowcount:
+            return
         row = tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs, file", (content_id,)).fetchone()
         if row is None or row[0] > 0:
             return

@@ -59,6 +59,8 @@ MIGRATIONS: Final[list[Migration]] = [
     ],
     # What goes before the content, which so is the same as at the sites before and after this one.
     ["ALTER TABLE queue_messages ADD COLUMN trace BLOB"],
+    # Every message had to be put into it and taken out; lists go by the queue id, and with it had to be sorted.
+    ["DROP INDEX queue_site"],
 ]
 
 _MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held, trace"
