@@ -62,11 +62,15 @@ class Paths(msgspec.Struct, frozen=True):
     smtputf8: bool
 
 
+_ALL_ASCII: Final = Paths({}, {}, None, False)
+
+
 def paths_for(envelope: Envelope, offers: Offers) -> Paths:
     """RFC 6531 §3.2: non-ASCII addresses go with SMTPUTF8 only; a domain has an ASCII form, a local part has none."""
-    non_ascii = [path for path in (envelope.reverse_path, *envelope.addresses) if not path.isascii()]
-    if not non_ascii:
-        return Paths({}, {}, None, False)
+    paths = [envelope.reverse_path, *envelope.addresses]
+    if all(map(str.isascii, paths)):
+        return _ALL_ASCII
+    non_ascii = [path for path in paths if not path.isascii()]
     if "SMTPUTF8" in offers:
         return Paths({}, {}, None, True)
     addresses: dict[str, str] = {}
@@ -146,7 +150,8 @@ def _refuse(finding: Finding, code: int, findings: list[Finding]) -> Refuse:
 def _may_say_binary(octets: bytes) -> bool:
     """Whether a Content-Transfer-Encoding could say binary, which only a BINARYMIME hop may see (RFC 3030 §3)."""
     header = octets[: octets.find(b"\r\n\r\n") + 1 or len(octets)].lower()
-    if header.count(b"content-type") == len(_LEAF.findall(header)):
+    types = header.count(b"content-type")
+    if not types or types == len(_LEAF.findall(header)):
         return b"binary" in header  # no parts, so no fields anywhere else
     return b"inary" in octets or b"BINARY" in octets
 
@@ -216,8 +221,9 @@ def _outcome(
     sent: bytes, edits: tuple[Edit, ...], findings: list[Finding], offers: Offers, paths: Paths, target: Target
 ) -> Verdict:
     """The verdict for what will be sent, if the hop takes that many octets (RFC 1870 §6)."""
-    if offers.size is not None and len(sent) > offers.size:
-        text = f"message of {len(sent)} octets{' after conversion' if edits else ''}, the next hop takes {offers.size}"
+    limit = offers.size
+    if limit is not None and len(sent) > limit:
+        text = f"message of {len(sent)} octets{' after conversion' if edits else ''}, the next hop takes {limit}"
         return _refuse(Finding("too-big", "RFC 1870 §6", text, enhanced="5.3.4"), 552, findings)
     binary = target.binary and not is_clean(sent) and offences(sent, 0, len(sent)).binary
     body = "BINARYMIME" if binary else "" if sent.isascii() else "8BITMIME"

@@ -7,13 +7,14 @@ out of step with its server is never used again. Knows nothing of how the connec
 import asyncio
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mailsandbox.errors import PeerViolation
 from mailsandbox.journey.sessions import SessionRecord
 from mailsandbox.relay.routes import Hop
-from mailsandbox.relay.transaction import Stage, Transaction
+from mailsandbox.relay.transaction import Sent, Stage, Transaction
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.smtp.reply_reader import ReplyReader
@@ -43,15 +44,19 @@ class Connection(asyncio.Protocol):
         self.offers = offers
         self.tls = tls  # "" or version and cipher
         self.session = session
+        self.offered = [f"{word} {rest}".rstrip() for word, rest in offers.keywords.items()]  # as shown
+        self.most = offers.limit("MAILMAX")  # transactions (RFC 9422 §4.1)
         self.transactions = 0
         self.usable = True
         self._transport: asyncio.Transport | None = None
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
+        self._heeded: Transaction | None = None  # goes on by itself when replies come, while `run` waits
+        self._timeouts = Timeouts()
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._why = ""  # why it ended
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._deadline = 0.0  # of the present wait, in the loop's time
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -66,20 +71,23 @@ class Connection(asyncio.Protocol):
     async def run(self, transaction: Transaction, timeouts: Timeouts, *, cut_at_end: bool = False) -> None:
         """Have the conversation. `cut_at_end`: break off when the message's last octet has been sent (a fault)."""
         self.transactions += 1
+        self._timeouts = timeouts
+        # All that will be said is little: it needs no slices, and no other turn of the loop.
+        little = not cut_at_end and len(transaction.load.octets) < SLICE // 2
         try:
-            while True:
-                await self._write(transaction, timeouts)
-                if transaction.done:
-                    break
+            await self._write(transaction)
+            while not transaction.done:
                 if cut_at_end and transaction.octets_sent and transaction.stage == "END":
                     self.session.note("fault: connection broken off after the end of data")
                     self.abort()
                     raise ConnectionResetError("connection broken off by a scripted fault")
-                await self._wait(_limit(transaction.stage, timeouts))
-                while self._replies and not transaction.done:
-                    answer = self._replies.popleft()
-                    note_reply(self.session, answer)
-                    transaction.feed(answer)
+                if not self._replies:
+                    if self._why:
+                        raise ConnectionResetError(self._why)
+                    self._heeded = transaction if little else None
+                    await self._sleep(_limit(transaction.stage, timeouts))
+                self._hear(transaction)
+                await self._write(transaction)
         except TimeoutError:
             transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage}")
             self.session.note("no reply in time")
@@ -90,42 +98,67 @@ class Connection(asyncio.Protocol):
             if not transaction.reusable or self._replies:
                 self.abort()
 
-    async def _write(self, transaction: Transaction, timeouts: Timeouts) -> None:
+    def _hear(self, transaction: Transaction) -> None:
+        """Give the transaction the replies that have come."""
+        while self._replies and not transaction.done:
+            answer = self._replies.popleft()
+            note_reply(self.session, answer)
+            transaction.feed(answer)
+
+    def _go_on(self, transaction: Transaction) -> bool:
+        """Say at once what the replies lead to, without a turn of `run`. False where it is needed."""
+        self._hear(transaction)
+        transport = self._transport
+        if transaction.done or transport is None or transport.is_closing():
+            return False
+        if pieces := transaction.drain():
+            self._say(transport, pieces)
+        self._deadline_in(_limit(transaction.stage, self._timeouts))
+        return not self._paused
+
+    def _say(self, transport: asyncio.Transport, pieces: Sequence[Sent]) -> None:
+        """One system call for all of them."""
+        for piece in pieces:
+            self.session.client(piece.shown)
+        transport.write(b"".join([piece.octets for piece in pieces]))
+
+    async def _write(self, transaction: Transaction) -> None:
         pieces = transaction.drain()
-        if not pieces:
+        if not pieces and (transaction.done or not self._paused):
             return
         transport = self._transport
         if transport is None or transport.is_closing():
             transaction.octets_sent = False
             raise ConnectionResetError(self._why or "connection lost")
         try:
-            # One system call for the commands; large octets go as they are, without a copy.
-            batch = bytearray()
-            for octets, shown in pieces:
-                self.session.client(shown)
-                if len(octets) < SLICE:
-                    batch += octets
+            # Large octets go as they are, without a copy.
+            small: list[Sent] = []
+            for piece in pieces:
+                if len(piece.octets) < SLICE:
+                    small.append(piece)
                     continue
-                if batch:
-                    transport.write(bytes(batch))
-                    batch.clear()
+                if small:
+                    self._say(transport, small)
+                    small = []
+                self.session.client(piece.shown)
                 # In slices: a transport copies what it cannot send at once, and each block has its own deadline.
-                view = memoryview(octets)
+                view = memoryview(piece.octets)
                 for start in range(0, len(view), SLICE):
                     transport.write(view[start : start + SLICE])
-                    await self._written(timeouts.block)
-            if batch:
-                transport.write(bytes(batch))
-            await self._written(timeouts.block)
+                    await self._written()
+            if small:
+                self._say(transport, small)
+            if self._paused:
+                await self._written()
         except (TimeoutError, ConnectionError):
             transaction.octets_sent = False  # its end has not left this machine
             raise
 
-    async def _written(self, limit: float) -> None:
+    async def _written(self) -> None:
         while self._paused:
             if self._why:
                 raise ConnectionResetError(self._why)
-            await self._sleep(limit)
+            await self._sleep(self._timeouts.block)
 
     async def _wait(self, limit: float) -> None:
         while not self._replies:
@@ -134,14 +167,17 @@ class Connection(asyncio.Protocol):
             await self._sleep(limit)
 
     async def _sleep(self, limit: float) -> None:
-        self._waiter = self._loop.create_future()
-        self._deadline = self._loop.time() + limit
-        if self._deadline < self._alarm_at:
-            self._set_alarm(self._deadline)
+        self._waiter = self.loop.create_future()
+        self._deadline_in(limit)
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._heeded = None
+
+    def _deadline_in(self, limit: float) -> None:
+        self._deadline = self.loop.time() + limit
+        if self._deadline < self._alarm_at:
+            self._set_alarm(self._deadline)
 
     def _awake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -151,13 +187,13 @@ class Connection(asyncio.Protocol):
         """One timer for many waits: minutes long, they nearly always end in milliseconds."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm, self._alarm_at = self._loop.call_at(at, self._ring), at
+        self._alarm, self._alarm_at = self.loop.call_at(at, self._ring), at
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
         if self._waiter is None or self._waiter.done():
             return
-        if self._deadline > self._loop.time():
+        if self._deadline > self.loop.time():
             self._set_alarm(self._deadline)
         else:
             self._waiter.set_exception(TimeoutError())
@@ -194,10 +230,11 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         if replies:
-            self._replies.extend(printable(answer) for answer in replies)
+            self._replies.extend(map(printable, replies))
             if self._waiter is None:
                 self.usable = False  # nothing was asked: mostly 421, going away
-            self._awake()
+            elif self._heeded is None or not self._go_on(self._heeded):
+                self._awake()
 
     def eof_received(self) -> None:
         self._end("connection closed by the server")
@@ -235,14 +272,15 @@ def _limit(stage: Stage, timeouts: Timeouts) -> float:
 def note_reply(session: SessionRecord, answer: Reply) -> None:
     """A server's reply in the transcript, line by line as it was on the wire."""
     prefix = f"{answer.enhanced} " if answer.enhanced else ""
-    last = len(answer.lines) - 1
-    for number, line in enumerate(answer.lines):
-        session.server(f"{answer.code}{' ' if number == last else '-'}{prefix}{line}")
+    *before, last = answer.lines
+    for line in before:
+        session.server(f"{answer.code}-{prefix}{line}")
+    session.server(f"{answer.code} {prefix}{last}")
 
 
 def printable(answer: Reply) -> Reply:
     """Octets that are no UTF-8 shown as \\xNN: replies are stored, and end up in notifications."""
-    if all(line.isascii() for line in answer.lines):
+    if all(map(str.isascii, answer.lines)):
         return answer
     lines = (line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for line in answer.lines)
     return Reply(answer.code, answer.enhanced, tuple(lines))

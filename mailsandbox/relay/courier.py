@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -38,15 +38,14 @@ from mailsandbox.wording import cause_of
 _NOWHERE: Final = Hop("", "", 0)
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, eq=False):
     """What one attempt has come to so far."""
 
     message: QueuedMessage
     open: list[Recipient]  # without a final answer: offered to the next hop
     sha256: str
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    records: list[Attempted] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = {}
+    records: list[Attempted] = []
     reached: bool = False
 
     def settle(
@@ -118,14 +117,16 @@ class RelayCourier:
     def _turn_away(self, attempt: _Attempt) -> None:
         """Addresses that no command line can hold: they came past the listener, by import for example."""
         sender_bad = not sendable(attempt.message.envelope.reverse_path)
+        bad = [one for one in attempt.open if sender_bad or not sendable(one.address)]
+        if not bad:
+            return
         text = "the sender's address" if sender_bad else "the address"
         never = Never(reply(553, "5.1.7" if sender_bad else "5.1.3", f"{text} cannot be put into a command"))
-        refused = {one.address: never for one in attempt.open if sender_bad or not sendable(one.address)}
-        if refused:
-            attempt.reached = True
-            attempt.outcomes.update(refused)
-            attempt.records.append(self._unsent(attempt, _NOWHERE, {**refused}, text=never.reply.text))
-            attempt.open = [one for one in attempt.open if one.address not in refused]
+        refused: dict[str, Outcome] = {one.address: never for one in bad}
+        attempt.reached = True
+        attempt.outcomes.update(refused)
+        attempt.records.append(self._unsent(attempt, _NOWHERE, refused, text=never.reply.text))
+        attempt.open = [one for one in attempt.open if one.address not in refused]
 
     async def _try_hops(self, attempt: _Attempt) -> None:
         found = self.routes.resolve(attempt.open[0].address)

@@ -36,8 +36,7 @@ def mail_parameters(
             parameters["ENVID"] = envelope.envid if is_xtext(envelope.envid) else encode_xtext(envelope.envid)
     if envelope.require_tls and "REQUIRETLS" in offers:
         parameters["REQUIRETLS"] = ""
-    by = parse_deliver_by(envelope.deliver_by)
-    if by is not None and "DELIVERBY" in offers:
+    if "DELIVERBY" in offers and (by := parse_deliver_by(envelope.deliver_by)) is not None:
         parameters["BY"] = str(by.after(seconds_used))
     return parameters
 
@@ -76,12 +75,11 @@ def sendable(address: str) -> bool:
 
 
 def _line(verb: str, address: str, parameters: dict[str, str]) -> bytes:
-    words = [f"{verb}:<{address}>"]
-    # RFC 5321 §4.1.2: a space or "=" in an esmtp-value would begin another parameter, a CR LF another command.
-    words.extend(
-        f"{keyword}={_NO_VALUE.sub(_escaped, value)}" if value else keyword for keyword, value in parameters.items()
-    )
-    return " ".join(words).encode("utf-8", "backslashreplace")
+    line = f"{verb}:<{address}>"
+    for keyword, value in parameters.items():
+        # RFC 5321 §4.1.2: a space or "=" in an esmtp-value would begin another parameter, a CR LF another command.
+        line += f" {keyword}={_NO_VALUE.sub(_escaped, value)}" if value else f" {keyword}"
+    return line.encode("utf-8", "backslashreplace")
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -5,8 +5,9 @@ without use or `uses` transactions, so that no server is held up by us. Knows no
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from mailsandbox.relay.connection import Connection, Timeouts
 from mailsandbox.relay.routes import Hop
@@ -16,8 +17,7 @@ USES: Final = 100  # transactions on one connection; Postfix limits the time ins
 IDLE: Final = 5.0  # seconds of real time; Postfix keeps them for 2
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct, eq=False):
     connection: Connection
     until: float  # in the loop's time
 
@@ -49,12 +49,10 @@ class Pool:
         """Keep a connection, or close it where it has been used enough."""
         if not connection.usable:
             connection.abort()
-        elif self._closed or connection.transactions >= min(
-            self._uses, connection.offers.limit("MAILMAX") or self._uses
-        ):
+        elif self._closed or connection.transactions >= min(self._uses, connection.most or self._uses):
             self._quit(connection)
         else:
-            loop = asyncio.get_running_loop()
+            loop = connection.loop
             until = loop.time() + self._idle
             self._kept.setdefault((connection.hop, level), []).append(_Kept(connection, until))
             if self._timer is None:

@@ -32,7 +32,7 @@ class HopRecord:
 
     def connected(self, connection: Connection) -> None:
         """What the server offers, and how it is secured."""
-        self._offers = [f"{word} {rest}".rstrip() for word, rest in connection.offers.keywords.items()]
+        self._offers = connection.offered
         self._tls = connection.tls
 
     def judged(self, verdict: Accept | Convert) -> None:

@@ -11,7 +11,6 @@ possible duplicate (RFC 1047). Knows neither sockets nor time, nor why the octet
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -21,6 +20,7 @@ from mailsandbox.smtp.replies import Reply, reply
 
 PIPELINED_CHUNK: Final = 64 * 1024  # octets; a message up to this size is worth sending before RCPT is answered
 CHUNK: Final = 1 << 20  # octets of one BDAT; large enough not to matter, small enough to hear an early refusal
+_NO_WORD: Final = reply(451, "4.5.0", "the server said nothing about this recipient")
 
 
 class Sent(NamedTuple):
@@ -61,22 +61,21 @@ class _Expected(msgspec.Struct):
     index: int = -1
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, eq=False):
     """The conversation. `reusable` in the end: the connection is ready for another MAIL."""
 
     load: Mail
-    results: list[Reply | None] = field(default_factory=list)
-    uncertain: set[int] = field(default_factory=set)  # recipients whose copy may have been accepted
-    unanswered: set[int] = field(default_factory=set)  # recipients about whom the reply is ours
-    refused: set[int] = field(default_factory=set)  # recipients whose reply is that to RCPT
+    results: list[Reply | None] = []
+    uncertain: set[int] = set()  # recipients whose copy may have been accepted
+    unanswered: set[int] = set()  # recipients about whom the reply is ours
+    refused: set[int] = set()  # recipients whose reply is that to RCPT
     heard: bool = False  # the server has said something
     octets_sent: bool = False  # the whole message, with its end
     shutting: bool = False  # 421: the server closes the connection (RFC 5321 §3.8)
     reusable: bool = False
-    _due: deque[_Expected] = field(default_factory=deque)
-    _out: list[Sent] = field(default_factory=list)
-    _accepted: list[int] = field(default_factory=list)
+    _due: deque[_Expected] = msgspec.field(default_factory=deque)
+    _out: list[Sent] = []
+    _accepted: list[int] = []
     _next_recipient: int = 0
     _mail_open: bool = False  # the server holds a reverse-path: RSET before the next MAIL
     _data_asked: bool = False
@@ -255,7 +254,7 @@ class Transaction:
         self._finish()
 
     def _finish(self) -> None:
-        self._settle_open(reply(451, "4.5.0", "the server said nothing about this recipient"))
+        self._settle_open(_NO_WORD)
         if self._mail_open:
             # RFC 5321 §4.1.1.5: a reverse-path is pending; the next MAIL would be answered 503.
             self._mail_open = False
@@ -284,6 +283,8 @@ class Transaction:
 def beyond_limit(transaction: Transaction) -> list[int]:
     """The recipients that were too many (RFC 5321 §4.5.3.1.10), by their enhanced code, or without one as the last."""
     found: list[int] = []
+    if not transaction.refused:
+        return found
     last = True
     for index in reversed(range(len(transaction.results))):
         answer = transaction.results[index]

@@ -6,10 +6,10 @@ connection, not the attempt. Knows no routes and no queue.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from mailsandbox.clock import Clock
 from mailsandbox.encoding.verdicts import Accept, Convert, Emulation, Refuse, RelayPolicy, Verdict
@@ -64,8 +64,7 @@ class Equipment:
     pool: Pool
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(Struct, eq=False):
     """One message at one hop. After `run`, `outcomes` has every recipient of `recipients`."""
 
     kit: Equipment
@@ -77,7 +76,7 @@ class Visit:
     doubts: str = ""  # to be noted, though nothing follows from it
     reached: bool = False
     uncertain: frozenset[str] = frozenset()  # their copy may have been accepted
-    incapable: set[str] = field(default_factory=set)  # refused by the relay gate, as this hop cannot carry it
+    incapable: set[str] = set()  # refused by the relay gate, as this hop cannot carry it
     unsafe: bool = False  # REQUIRETLS asks for more than this hop has
     session: SessionRecord | None = None
     mark: int = 0
@@ -155,30 +154,37 @@ class Visit:
         try:
             self.reached = True
             self.record.connected(connection)
-            return await self._transact(connection, kept=kept)
+            if not self._may_go(connection):
+                return True
+            recipients = await self._past_faults() if len(self.kit.faults) else self.recipients
+            if not recipients or (verdict := self._judged(connection, recipients)) is None:
+                return True
+            if verdict.refused:
+                recipients = [one for one in recipients if one.address not in verdict.refused]
+            return not recipients or await self._send_all(connection, verdict, recipients, kept=kept)
         finally:
             self.kit.pool.give(connection, self.tls.level)
 
-    async def _transact(self, connection: Connection, *, kept: bool) -> bool:
+    def _may_go(self, connection: Connection) -> bool:
+        """Whether the server has what the sender asked for."""
         message = self.message
-        if message.envelope.require_tls and "REQUIRETLS" not in connection.offers:
+        envelope = message.envelope
+        if envelope.require_tls and "REQUIRETLS" not in connection.offers:
             text = f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"
             self._not_safe(reply(550, "5.7.30", text))
-            return True
-        late = deadline_refused(
-            message.envelope,
-            offers=connection.offers,
-            seconds_used=self.kit.clock.now() - message.received_at,
-            lmtp=self.hop.lmtp,
-        )
+            return False
+        used = self.kit.clock.now() - message.received_at if envelope.deliver_by else 0.0
+        late = deadline_refused(envelope, offers=connection.offers, seconds_used=used, lmtp=self.hop.lmtp)
         if late is not None:
             connection.session.note(f"not sent: {late}")
             self.incapable.update(recipient.address for recipient in self.recipients)
             self._all(late, "")
-            return True
-        recipients = await self._past_faults()
-        if not recipients:
-            return True
+            return False
+        return True
+
+    def _judged(self, connection: Connection, recipients: Sequence[Recipient]) -> Accept | Convert | None:
+        """What the relay gate lets pass. None where it is nothing: everybody has the answer then."""
+        message = self.message
         whole = len(recipients) == len(message.envelope.recipients)
         verdict = self.kit.prepare(
             message.octets,
@@ -192,14 +198,14 @@ class Visit:
             connection.session.note(f"not sent: {verdict.reply}")
             self.incapable.update(recipient.address for recipient in recipients)
             self._all(verdict.reply, "")
-            return True
+            return None
         self.record.judged(verdict)
-        self.incapable.update(verdict.refused)
-        for recipient in recipients:
-            if (refused := verdict.refused.get(recipient.address)) is not None:
-                self.outcomes[recipient.address] = _outcome(refused, "")
-        passed = [recipient for recipient in recipients if recipient.address not in verdict.refused]
-        return not passed or await self._send_all(connection, verdict, passed, kept=kept)
+        if verdict.refused:
+            self.incapable.update(verdict.refused)
+            for recipient in recipients:
+                if (refused := verdict.refused.get(recipient.address)) is not None:
+                    self.outcomes[recipient.address] = _outcome(refused, "")
+        return verdict
 
     async def _send_all(
         self, connection: Connection, verdict: Accept | Convert, recipients: Sequence[Recipient], *, kept: bool
@@ -210,24 +216,35 @@ class Visit:
         first = True
         while rest and (first or connection.usable):
             batch, rest = rest[:limit], rest[limit:]
-            beyond = await self._send(connection, verdict, batch, kept=kept and first)
-            if beyond is None:
+            transaction, traced = self._transaction(connection.offers, verdict, batch)
+            cut = isinstance(self._match("message", ""), Drop)
+            await connection.run(transaction, self.kit.timeouts, cut_at_end=cut)
+            if kept and first and not transaction.octets_sent and (transaction.shutting or not transaction.heard):
+                connection.session.note("the kept connection was gone")
                 return False
             first = False
-            if len(beyond) < len(batch):
+            if transaction.octets_sent:
+                self.record.sent(verdict.octets)
+            self._sort_out(transaction, batch, connection.offers, traced=traced)
+            beyond = beyond_limit(transaction)
+            if beyond and len(beyond) < len(batch):
                 # RFC 5321 §4.5.3.1.10: those beyond the limit follow, as long as it takes anybody.
-                rest = [*beyond, *rest]
-        self._all(reply(451, "4.4.2", f"{self.hop.host}: the connection ended before their turn came"), "")
+                rest = [*(batch[index] for index in beyond), *rest]
+        if rest:
+            self._all(reply(451, "4.4.2", f"{self.hop.host}: the connection ended before their turn came"), "")
         return True
 
-    async def _send(
-        self, connection: Connection, verdict: Accept | Convert, recipients: Sequence[Recipient], *, kept: bool
-    ) -> list[Recipient] | None:
-        """One transaction: who was too many for it. None where a kept connection turned out to be of no use."""
-        kit, message, offers = self.kit, self.message, connection.offers
-        envelope = message.envelope
-        used = kit.clock.now() - message.received_at
-        ends = deadline_ends(envelope, offers=offers, seconds_used=used, lmtp=self.hop.lmtp)
+    def _transaction(
+        self, offers: Offers, verdict: Accept | Convert, recipients: Sequence[Recipient]
+    ) -> tuple[Transaction, bool]:
+        """One transaction, and whether the sender is told of it."""
+        kit, message = self.kit, self.message
+        envelope, addresses = message.envelope, verdict.addresses
+        used, ends, traced = 0.0, False, False
+        if envelope.deliver_by:
+            used = kit.clock.now() - message.received_at
+            ends = deadline_ends(envelope, offers=offers, seconds_used=used, lmtp=self.hop.lmtp)
+            traced = ends or deadline_traced(envelope)
         mail = mail_parameters(
             envelope,
             offers=offers,
@@ -236,37 +253,24 @@ class Visit:
             smtputf8=verdict.smtputf8,
             seconds_used=used,
         )
-        paths = {
-            verdict.addresses.get(one.address, one.address): recipient_parameters(
-                one, offers=offers, smtputf8=verdict.smtputf8, tell_delay=ends
-            )
-            for one in recipients
-        }
-        reverse_path = verdict.addresses.get(envelope.reverse_path, envelope.reverse_path)
+        paths: dict[str, dict[str, str]] = {}
+        lines = []
+        for one in recipients:
+            path = addresses.get(one.address, one.address)
+            paths[path] = recipient_parameters(one, offers=offers, smtputf8=verdict.smtputf8, tell_delay=ends)
+            lines.append(recipient_line(path, paths[path]))
+        reverse_path = addresses.get(envelope.reverse_path, envelope.reverse_path)
         self.record.said(mail, paths, reverse_path)
-        transaction = Transaction(
-            Mail(
-                mail_line(reverse_path, mail),
-                [
-                    recipient_line(path, paths[path])
-                    for path in (verdict.addresses.get(one.address, one.address) for one in recipients)
-                ],
-                verdict.octets,
-                # RFC 3030 §2: one round trip less, and no octet is touched. Postfix and Sendmail never ask for it.
-                bdat=verdict.use_bdat or ("CHUNKING" in offers and kit.policy.emulate in _BDAT_ALWAYS),
-                lmtp=self.hop.lmtp,
-                pipelining="PIPELINING" in offers,
-            )
+        load = Mail(
+            mail_line(reverse_path, mail),
+            lines,
+            verdict.octets,
+            # RFC 3030 §2: one round trip less, and no octet is touched. Postfix and Sendmail never ask for it.
+            bdat=verdict.use_bdat or ("CHUNKING" in offers and kit.policy.emulate in _BDAT_ALWAYS),
+            lmtp=self.hop.lmtp,
+            pipelining="PIPELINING" in offers,
         )
-        cut = isinstance(self._match("message", ""), Drop)
-        await connection.run(transaction, kit.timeouts, cut_at_end=cut)
-        if kept and not transaction.octets_sent and (transaction.shutting or not transaction.heard):
-            connection.session.note("the kept connection was gone")
-            return None
-        if transaction.octets_sent:
-            self.record.sent(verdict.octets)
-        self._sort_out(transaction, recipients, offers, traced=ends or deadline_traced(envelope))
-        return [recipients[index] for index in beyond_limit(transaction)]
+        return Transaction(load), traced
 
     def _sort_out(
         self, transaction: Transaction, recipients: Sequence[Recipient], offers: Offers, *, traced: bool
@@ -275,22 +279,22 @@ class Visit:
         for index, recipient in enumerate(recipients):
             answer = transaction.results[index] or reply(451, "4.5.0", "no reply")
             remote = "" if index in transaction.unanswered else self.hop.host
-            outcome = _outcome(answer, remote, to_rcpt=index in transaction.refused)
-            if isinstance(outcome, Done):
+            if 200 <= answer.code < 300:
                 # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
                 lmtp = self.hop.lmtp
                 relayed = "DSN" not in offers and not lmtp
-                outcome = structs.replace(outcome, local=lmtp, relayed=relayed, traced=traced and not lmtp)
+                outcome: Outcome = Done(answer, relayed, lmtp, traced and not lmtp, remote)
+            else:
+                outcome = _outcome(answer, remote, to_rcpt=index in transaction.refused)
             self.outcomes[recipient.address] = outcome
-        self.uncertain |= {recipients[index].address for index in transaction.uncertain}
-        self.record.possible_duplicate = bool(self.uncertain)
+        if transaction.uncertain:
+            self.uncertain |= {recipients[index].address for index in transaction.uncertain}
+            self.record.possible_duplicate = True
 
     # Scripted faults
 
     async def _past_faults(self) -> list[Recipient]:
         """The recipients that no fault has answered in the server's place."""
-        if not len(self.kit.faults):
-            return list(self.recipients)
         await self._fault("mail", self.message.envelope.reverse_path)
         passed = []
         for recipient in self.recipients:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from mailsandbox.errors import ConfigError
@@ -20,6 +21,7 @@ _STATUSES: Final = ("NOERROR", "NXDOMAIN", "SERVFAIL")
 _STS_MX: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")  # RFC 8461 §3.2
 _STS_MAX_AGE: Final = 31_557_600  # seconds, RFC 8461 §3.2
 _STS_KEYS: Final = frozenset({"version", "mx", "max_age"})
+_KEPT: Final = 1_024  # names whose canonical form is remembered: the same domains are asked for again and again
 _KEYS: Final = ("MX", "A", "AAAA", "CNAME", "TLSA", "status", "port", "mta_sts", "dnssec")
 
 
@@ -125,6 +127,7 @@ class Zone:
         return canonical(name) in self._entries
 
 
+@lru_cache(_KEPT)
 def canonical(name: str) -> str:
     """Names compare without case and without the root's dot; internationalized ones as A-labels (RFC 5890)."""
     name = name.rstrip(".").lower()

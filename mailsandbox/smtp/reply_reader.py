@@ -4,6 +4,8 @@ Invariant: memory is bounded by the limits below, whatever the server sends; wha
 and nothing else. Knows no commands: which reply answers which is the reader's user's to know.
 """
 
+import re
+from functools import lru_cache
 from typing import Final
 
 from mailsandbox.errors import PeerViolation
@@ -11,6 +13,9 @@ from mailsandbox.smtp.replies import Reply, parse_reply
 
 MAX_LINE: Final = 4096  # octets with line end; RFC 5321 §4.5.3.1.5 asks for 512, real servers exceed it with URLs
 MAX_LINES: Final = 256  # of one reply; the longest seen are EHLO and HELP with about 40
+_SHORT: Final = 512  # octets; longer lines are read one by one
+_KEPT: Final = 256  # a server says the same few lines to message after message
+_WHOLE: Final = re.compile(rb"([2-5][0-9]{2}) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) ?)?([\x00-\x7f]*)")
 
 
 class ReplyReader:
@@ -42,6 +47,8 @@ class ReplyReader:
             raise PeerViolation("connection closed in the middle of a reply")
 
     def _line(self, line: bytes) -> Reply | None:
+        if not self._lines and len(line) <= _SHORT and (whole := _whole(line)) is not None:
+            return whole
         # RFC 5321 §4.2: Reply-code = %x32-35 %x30-35 %x30-39; the second digit is read more widely, as all clients do.
         code, separator = line[:3], line[3:4]
         if len(line) > MAX_LINE:
@@ -60,6 +67,16 @@ class ReplyReader:
             return None
         lines, self._lines = self._lines, []
         return parse_reply(number, lines)
+
+
+@lru_cache(_KEPT)
+def _whole(line: bytes) -> Reply | None:
+    """A reply of one line in ASCII, as nearly all are; None for any other line."""
+    match = _WHOLE.fullmatch(line)
+    if match is None:
+        return None
+    code, enhanced, text = match.groups()
+    return Reply(int(code), enhanced.decode("ascii") if enhanced else "", (text.decode("ascii"),))
 
 
 def _shown(line: bytes) -> str:
