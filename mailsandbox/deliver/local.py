@@ -36,7 +36,7 @@ def deliveries(envelope: Envelope, recipients: Sequence[Recipient], *, trace: by
 def without_return_path(octets: bytes) -> bytes:
     """The message without Return-Path fields of earlier deliveries; the same object where there are none."""
     end = _header_end(octets)
-    if b"eturn-" not in octets[:end] and b"ETURN-" not in octets[:end]:
+    if octets.find(b"eturn-", 0, end) < 0 and octets.find(b"ETURN-", 0, end) < 0:
         return octets
     header = octets[:end]
     # RFC 5321 §4.4: a system that delivers or sends on removes Return-Path fields that are there already.

@@ -152,8 +152,8 @@ def _may_say_binary(octets: bytes) -> bool:
     header = octets[: octets.find(b"\r\n\r\n") + 1 or len(octets)].lower()
     types = header.count(b"content-type")
     if not types or types == len(_LEAF.findall(header)):
-        return b"binary" in header  # no parts, so no fields anywhere else
-    return b"inary" in octets or b"BINARY" in octets
+        return header.find(b"binary") >= 0  # no parts, so no fields anywhere else
+    return octets.find(b"inary") >= 0 or octets.find(b"BINARY") >= 0
 
 
 def _utf8_header(

@@ -13,6 +13,7 @@ END_OF_DATA: Final = b".\r\n"  # after the CRLF of the last line, RFC 5321 §4.1
 
 _END: Final = b"\r\n.\r\n"
 _STUFFED: Final = b"\r\n."
+_DOT: Final = 0x2E  # as a number: for octets Python first tries whether they are one, by an exception
 _ENDS_OF_PIECE: Final = (13, 10, 46)  # CR, LF, "."
 
 
@@ -38,7 +39,7 @@ class DataReader:
             raise ValueError("fed after the end of data")
         window = self._held + octets if self._held else octets
         # A search for one octet is the fastest there is, and attachments in base64 have no dot to be found at all.
-        dot = window.find(_STUFFED) if b"." in window else -1
+        dot = window.find(_STUFFED) if _DOT in window else -1
         end = window.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
