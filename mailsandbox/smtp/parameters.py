@@ -80,7 +80,7 @@ def parse_mail(text: str, *, offered: Offers, limit: int | None) -> MailParamete
     if not text:
         return _NO_MAIL_PARAMETERS
     given = split_parameters(text)
-    if isinstance(given, Reply):
+    if not isinstance(given, dict):
         return given
     for keyword, value in given.items():
         if (extension := _EXTENSION_OF_MAIL.get(keyword)) is None or extension not in offered:
@@ -165,7 +165,7 @@ def parse_rcpt(text: str, *, offered: Offers, smtputf8: bool = False) -> RcptPar
     if not text:
         return _NO_RCPT_PARAMETERS
     given = split_parameters(text)
-    if isinstance(given, Reply):
+    if not isinstance(given, dict):
         return given
     for keyword, value in given.items():
         if keyword not in ("NOTIFY", "ORCPT") or "DSN" not in offered:

@@ -17,7 +17,7 @@ from mailsandbox.message.underway import LARGE
 from mailsandbox.smtp.data import DataReader
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
-from mailsandbox.submit.gate import add_transcript
+from mailsandbox.submit.gate import Passed, add_transcript
 from mailsandbox.submit.model import EachReply, Incoming
 from mailsandbox.submit.spool import Spool
 from mailsandbox.submit.transaction import Transaction
@@ -179,7 +179,7 @@ class SmtpReceiving(SmtpWire):
         outcome, findings = gate.judge(octets, transaction, offers=self.conversation.offers, known=known)
         for finding in findings:
             self._record.finding(finding)
-        if isinstance(outcome, Reply):
+        if not isinstance(outcome, Passed):
             return outcome
         admit = partial(
             gate.admit,

@@ -20,8 +20,8 @@ from mailsandbox.journey.model import EnvelopeRecord
 from mailsandbox.message.envelope import Envelope, Recipient
 from mailsandbox.message.findings import Finding
 from mailsandbox.smtp.extensions import Offers
-from mailsandbox.smtp.parameters import MailParameters, parse_mail, parse_rcpt
-from mailsandbox.smtp.paths import BadPath, Path, parse_path
+from mailsandbox.smtp.parameters import MailParameters, RcptParameters, parse_mail, parse_rcpt
+from mailsandbox.smtp.paths import Path, parse_path
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.model import ListenerSpec
 
@@ -138,7 +138,7 @@ def begin(
     if argument[:5].upper() != "FROM:":
         return reply(501, "5.5.4", "Syntax: MAIL FROM:<reverse-path> [parameters] (RFC 5321 §4.1.1.2)")
     read = parse_path(argument[5:], tolerant=spec.tolerant)
-    if isinstance(read, BadPath):
+    if not isinstance(read, tuple):
         # RFC 3463 §3.2: X.1.7 bad sender's mailbox address syntax, X.1.8 bad sender's system address.
         return reply(553, "5.1.8" if read.in_domain else "5.1.7", f"Bad reverse-path: {read.reason}")
     path, rest = read
@@ -146,13 +146,13 @@ def begin(
     if rest and not client.extended_smtp:
         return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
     parameters = parse_mail(rest, offered=offered, limit=spec.max_octets)
-    if isinstance(parameters, Reply):
+    if not isinstance(parameters, MailParameters):
         return parameters
     if path.internationalized and not parameters.smtputf8:
         # RFC 6531 §3.5: 550 or 553 to MAIL, 5.6.7.
         return reply(553, "5.6.7", "Non-ASCII reverse-path needs SMTPUTF8 (RFC 6531 §3.5)")
     address = _complete(path, spec, remarks)
-    if isinstance(address, Reply):
+    if not isinstance(address, str):
         return address
     if (refusal := _check_login(address, spec, client)) is not None:
         return refusal
@@ -205,7 +205,7 @@ def add_recipient(
     if argument[:3].upper() != "TO:":
         return reply(501, "5.5.4", "Syntax: RCPT TO:<forward-path> [parameters] (RFC 5321 §4.1.1.3)")
     read = parse_path(argument[3:], tolerant=spec.tolerant)
-    if isinstance(read, BadPath):
+    if not isinstance(read, tuple):
         # RFC 3463 §3.2: X.1.3 bad destination mailbox address syntax, X.1.2 bad destination system address.
         return reply(553, "5.1.2" if read.in_domain else "5.1.3", f"Bad forward-path: {read.reason}")
     path, rest = read
@@ -216,13 +216,13 @@ def add_recipient(
         return reply(555, "5.5.4", "Parameters need EHLO (RFC 5321 §4.1.1.11)")
     utf8 = transaction.smtp_utf8
     parameters = parse_rcpt(rest, offered=offered, smtputf8=utf8)
-    if isinstance(parameters, Reply):
+    if not isinstance(parameters, RcptParameters):
         return parameters
     if path.internationalized and not utf8:
         # RFC 6531 §3.5: 553 to RCPT, 5.6.7.
         return reply(553, "5.6.7", "Non-ASCII forward-path needs SMTPUTF8 on MAIL (RFC 6531 §3.5)")
     address = _complete(path, spec, remarks)
-    if isinstance(address, Reply):
+    if not isinstance(address, str):
         return address
     known = address in transaction.rcpt_tos
     if len(transaction.rcpt_tos) >= spec.limits.recipients and not known:
