@@ -6,9 +6,9 @@ Passwords never come here: the servers write "***" in their place. Knows no prot
 
 import itertools
 import secrets
-import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from time import perf_counter_ns
 from typing import Final
 
 from mailsandbox.clock import Clock
@@ -70,7 +70,7 @@ class SessionRecord:
 
     def __init__(self, log: "SessionLog", *, protocol: str, service: str, peer: str, local: str) -> None:
         self._log = log
-        self._origin = time.perf_counter()
+        self._origin = perf_counter_ns()
         self._head: list[TranscriptLine] = []
         self._tail: deque[TranscriptLine] = deque(maxlen=TAIL_LINES)
         self._total = 0
@@ -107,12 +107,9 @@ class SessionRecord:
     def _add(self, side: str, text: str) -> None:
         if len(text) > MAX_LINE:
             text = f"{text[:MAX_LINE]} [cut: {len(text)} characters]"
-        line = TranscriptLine(int((time.perf_counter() - self._origin) * 1e6) / 1e6, side, text)
+        line = TranscriptLine((perf_counter_ns() - self._origin) // 1_000 / 1e6, side, text)
+        (self._head if self._total < HEAD_LINES else self._tail).append(line)
         self._total += 1
-        if len(self._head) < HEAD_LINES:
-            self._head.append(line)
-        else:
-            self._tail.append(line)
 
     @property
     def mark(self) -> int:

@@ -7,6 +7,7 @@ moment of them. Bounded: what is remembered to have been seen is forgotten oldes
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -39,7 +40,7 @@ MIGRATIONS: Final[list[Migration]] = [
             event BLOB NOT NULL
         )""",
         "CREATE INDEX journey_events_of ON journey_events (journey_id)",
-        # Queue ids and message ids by which a journey is found, even when the message itself is gone.
+        # Queue ids and message ids by which a journey is found, even when the message itself is gone; not its own id.
         "CREATE TABLE journey_keys (id TEXT PRIMARY KEY, journey_id TEXT NOT NULL)",
         """CREATE TABLE shown (
             mailbox_id INTEGER NOT NULL,
@@ -66,12 +67,19 @@ KINDS: Final[dict[str, type[Accepted | Attempted | Delivered | Expanded | Undeli
     "operated": Operated,
     "notified": Notified,
 }
-NAMES: Final = {kind: name for name, kind in KINDS.items()}
+NAMES: Final[dict[type[JourneyEvent], str]] = {kind: name for name, kind in KINDS.items()}
+_KEYS: Final = {"accepted": attrgetter("queue_id"), "delivered": attrgetter("message_id")}
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 _SIGHTING: Final = (
     "INSERT INTO shown (mailbox_id, uid, protocol, at, shown_ns) SELECT ?, ?, ?, ?, ? "
     "WHERE EXISTS (SELECT 1 FROM journey_keys WHERE id = ?) ON CONFLICT (mailbox_id, uid, protocol) DO NOTHING"
+)
+
+# A journey's own id is that of its first queue, so no row has to say so.
+_FIND: Final = (
+    "SELECT journey_id FROM journey_events WHERE journey_id = ? "
+    "UNION ALL SELECT journey_id FROM journey_keys WHERE id = ? LIMIT 1"
 )
 
 _RETURN_SIGHTING: Final = (
@@ -106,21 +114,21 @@ class JourneyLedger:
 
     def append_in(self, tx: Tx, journey_id: str, event: JourneyEvent) -> None:
         """Record an event in the transaction of what it records."""
-        if isinstance(event, FirstShown):
+        kind = NAMES.get(type(event))
+        if kind is None:
+            assert isinstance(event, FirstShown)
             self.first_shown([event.message_id], event.protocol)
             return
         tx.execute(
             "INSERT INTO journey_events (journey_id, kind, at, event) VALUES (?, ?, ?, ?)",
-            (journey_id, NAMES[type(event)], self._clock.now(), _encode(event)),
+            (journey_id, kind, self._clock.now(), _encode(event)),
         )
-        match event:
-            case Accepted(queue_id=key) | Delivered(message_id=key) if key:
-                tx.execute(
-                    "INSERT INTO journey_keys (id, journey_id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
-                    (key, journey_id),
-                )
-            case _:
-                pass
+        key: str = _KEYS[kind](event) if kind in _KEYS else ""
+        if key and key != journey_id:
+            tx.execute(
+                "INSERT INTO journey_keys (id, journey_id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
+                (key, journey_id),
+            )
 
     async def append(self, journey_id: str, event: JourneyEvent) -> None:
         """Record an event on its own."""
@@ -132,8 +140,8 @@ class JourneyLedger:
         return await self._database.read(lambda tx: read_events(tx, journey_id))
 
     def find_in(self, tx: Tx, key: str) -> JourneyId | None:
-        """The journey of a queue id or message id, within a transaction."""
-        row = tx.execute("SELECT journey_id FROM journey_keys WHERE id = ?", (key,)).fetchone()
+        """The journey of a queue id, message id or journey id, within a transaction."""
+        row = tx.execute(_FIND, (key, key)).fetchone()
         return JourneyId(row[0]) if row else None
 
     async def find(self, any_id: str) -> JourneyId | None:
@@ -142,11 +150,11 @@ class JourneyLedger:
         def work(tx: Tx) -> JourneyId | None:
             if (known := self.find_in(tx, any_id)) is not None:
                 return known
-            row = tx.execute("SELECT journey_id FROM journey_events WHERE journey_id = ? LIMIT 1", (any_id,)).fetchone()
-            if row is None and (place := parse_message_id(any_id)) is not None:
-                row = tx.execute(
-                    "SELECT journey_id FROM messages WHERE mailbox_id = ? AND uid = ? AND journey_id <> ''", place
-                ).fetchone()
+            if (place := parse_message_id(any_id)) is None:
+                return None
+            row = tx.execute(
+                "SELECT journey_id FROM messages WHERE mailbox_id = ? AND uid = ? AND journey_id <> ''", place
+            ).fetchone()
             return JourneyId(row[0]) if row else None
 
         return await self._database.read(work)
