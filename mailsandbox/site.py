@@ -33,7 +33,7 @@ from mailsandbox.mailqueue.attempts import QueueLimits
 from mailsandbox.mailqueue.runner import Queue
 from mailsandbox.mailqueue.schedule import RetryPolicy
 from mailsandbox.message.envelope import Envelope, domain_of
-from mailsandbox.message.trace import leading_received, parse_received_ids
+from mailsandbox.message.trace import leading_received, received_ids
 from mailsandbox.message.underway import Underway
 from mailsandbox.relay.courier import RelayCourier
 from mailsandbox.relay.routes import Routes
@@ -216,7 +216,7 @@ class Site:
 
     def _journey_in(self, tx: Tx, incoming: Incoming) -> JourneyId:
         """The journey this message is on already, by the ids in its Received fields; else its own begins here."""
-        for _, queue_id in parse_received_ids(incoming.octets):
+        for _, queue_id in received_ids(incoming.received):
             if (known := self._shared.ledger.find_in(tx, queue_id)) is not None:
                 return known
         return JourneyId(incoming.queue_id)

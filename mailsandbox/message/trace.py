@@ -23,12 +23,18 @@ _MAX_DOMAIN: Final = 255  # octets, §4.5.3.1.2
 _NOT_QUOTABLE: Final = re.compile(r"[^ !#-\'*-:<-\[\]-~]")  # within a comment and quotes, and by simple parsers
 _LONGEST_CLAIM: Final = 60
 
-_RECEIVED: Final = re.compile(rb"(?im)^received:([^\n]*(?:\n[ \t][^\n]*)*)")
+_RECEIVED: Final = b"received:"
+_FOLDED: Final = re.compile(rb"[^\n]*+(?:\n[ \t][^\n]*+)*")
 # Whole fields only, and with another field behind them: where the header is broken nothing is taken from it.
-_LEADING: Final = re.compile(rb"(?i)(?:received[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)+(?=[!-9;-~]+[ \t]*:)")
-_COMMENT: Final = re.compile(rb"\([^()]*\)")
-_BY: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])by[ \t\r\n]+([^\s;()]+)")
-_ID: Final = re.compile(rb"(?i)(?:^|[ \t\r\n])id[ \t\r\n]+<?([^\s;()>]+)")
+_LEADING: Final = re.compile(rb"(?:(?i:received)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*)+(?=[!-9;-~]++[ \t]*+:)")
+# As most servers write it, ours too: comments before "by" only. Finds what the searches below would, in a fifth of it.
+_USUAL: Final = re.compile(
+    rb"[ \t]*+from[ \t]++[^\s;()]++[ \t]++\([^()]*+\)(?:\r\n[ \t]++\([^()]*+\))*"
+    rb"\r\n[ \t]++by[ \t]++([^\s;()]++)[ \t]++with[ \t]++[^\s;()]++[ \t]++id[ \t]++(?!<)([^\s;()>]++)"
+)
+_COMMENT: Final = re.compile(rb"\([^()]*+\)")
+_BY: Final = re.compile(rb"(?:^|[ \t\r\n])(?i:by)[ \t\r\n]++([^\s;()]++)")
+_ID: Final = re.compile(rb"(?:^|[ \t\r\n])(?i:id)[ \t\r\n]++<?([^\s;()>]++)")
 
 
 def format_date(timestamp: float) -> str:
@@ -127,32 +133,42 @@ def _word(text: str) -> str:
     return _UNSAFE.sub("", text).strip() or "unknown"
 
 
-def parse_received_ids(octets: bytes) -> list[tuple[str, str]]:
-    """(by-domain, id) of each Received field in the header, the newest first; what is malformed is left out."""
-    found = []
-    for value in _received_values(octets):
-        for _ in range(5):  # comments nest; five levels are more than any mailer writes
-            stripped = _COMMENT.sub(b" ", value)
-            if stripped == value:
-                break
-            value = stripped
-        by, identifier = _BY.search(value), _ID.search(value)
-        if by and identifier:
-            found.append((by[1].decode("utf-8", "replace").lower(), identifier[1].decode("utf-8", "replace")))
-    return found
-
-
-def count_received(octets: bytes) -> int:
-    """How many Received fields the header has (RFC 5321 §6.3: loop detection)."""
-    return len(_received_values(octets))
-
-
-def _received_values(octets: bytes) -> list[bytes]:
+def received_values(octets: bytes) -> list[bytes]:
+    """What the Received fields of the header say, the newest first: for loop detection (RFC 5321 §6.3), and below."""
     end = octets.find(b"\r\n\r\n")
     bare = octets.find(b"\n\n", 0, end if end >= 0 else len(octets))
     end = bare if bare >= 0 else end
     header = octets[: end + 1] if end >= 0 else octets[:1_000_000]
-    if b"received:" not in header.lower():  # most mail is new: no need to look at each line
-        return []
-    # Asked of every message, and most have none: a search that knows no case is slow, one in small letters is not.
-    return _RECEIVED.findall(header) if b"received:" in header.lower() else []
+    # Asked of every message, and most have one at most: a search that knows no case is slow, one in small letters not.
+    lowered = header.lower()
+    values = []
+    at = lowered.find(_RECEIVED)
+    while at >= 0:
+        after = at + len(_RECEIVED)
+        if at == 0 or header[at - 1] == 0x0A:
+            found = _FOLDED.match(header, after)
+            assert found is not None  # an empty value is one
+            values.append(found[0])
+            after = found.end()
+        at = lowered.find(_RECEIVED, after)
+    return values
+
+
+def received_ids(values: list[bytes]) -> list[tuple[str, str]]:
+    """(by-domain, id) of each Received field, given by its value; what is malformed is left out."""
+    found = []
+    for value in values:
+        usual = _USUAL.match(value)
+        pair = usual.group(1, 2) if usual else _by_and_id(value)
+        if pair is not None:
+            found.append((pair[0].decode("utf-8", "replace").lower(), pair[1].decode("utf-8", "replace")))
+    return found
+
+
+def _by_and_id(value: bytes) -> tuple[bytes, bytes] | None:
+    for _ in range(5):  # comments nest; five levels are more than any mailer writes
+        if b"(" not in value:
+            break
+        value = _COMMENT.sub(b" ", value)
+    by, identifier = _BY.search(value), _ID.search(value)
+    return (by[1], identifier[1]) if by and identifier else None

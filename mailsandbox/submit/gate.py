@@ -14,7 +14,7 @@ import msgspec
 from mailsandbox.encoding import Accept, Convert, ReceiveMode, Refuse, is_clean, judge_received
 from mailsandbox.journey.model import Accepted, TranscriptLine
 from mailsandbox.message.findings import Finding
-from mailsandbox.message.trace import count_received, format_date, received_field
+from mailsandbox.message.trace import format_date, received_field, received_values
 from mailsandbox.message.underway import Known
 from mailsandbox.smtp.extensions import Offers
 from mailsandbox.smtp.replies import Reply, reply
@@ -28,9 +28,12 @@ _BCC: Final = re.compile(rb"^(?:resent-)?bcc[ \t]*:(?:[^\n]*\n)(?:[ \t][^\n]*\n)
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """What the gate lets pass. `clean`: any server can carry it; `known`: whose octets are the last of these."""
+    """What the gate lets pass. `received`: values of its Received fields; `clean`: any server can carry it; `known`:
+    whose octets are the last of these.
+    """
 
     octets: bytes
+    received: list[bytes]
     clean: bool = False
     known: Known | None = None
 
@@ -47,8 +50,9 @@ class Gate:
     ) -> tuple[Passed | Reply, list[Finding]]:
         """The octets to go on with, or the refusal; and what was found in them either way."""
         findings: list[Finding] = []
-        if (received := count_received(octets)) >= self._spec.limits.received_fields:
-            refusal = reply(554, "5.4.6", f"Routing loop: {received} Received fields (RFC 5321 §6.3)")
+        received = received_values(octets)
+        if len(received) >= self._spec.limits.received_fields:
+            refusal = reply(554, "5.4.6", f"Routing loop: {len(received)} Received fields (RFC 5321 §6.3)")
             findings.append(Finding("routing-loop", "RFC 5321 §6.3", refusal.text, enhanced="5.4.6", fatal=True))
             return refusal, findings
         clean = known is not None and known.clean and is_clean(octets[: len(octets) - len(known.octets)])
@@ -66,9 +70,9 @@ class Gate:
             findings.extend(verdict.findings)
         match verdict:
             case Accept():
-                return Passed(octets, clean, known), findings
+                return Passed(octets, received, clean, known), findings
             case Convert(octets=normalized):
-                return Passed(normalized), findings
+                return Passed(normalized, received_values(normalized)), findings
             case Refuse(reply=refusal):
                 return refusal, findings
 
@@ -122,7 +126,16 @@ class Gate:
         each = spec.lmtp
         clean = passed.clean and is_clean(trace + added)
         return Incoming(
-            queue_id, transaction.envelope(), octets, trace + added, accepted, done, each=each, clean=clean, known=known
+            queue_id,
+            transaction.envelope(),
+            octets,
+            passed.received,
+            trace + added,
+            accepted,
+            done,
+            each=each,
+            clean=clean,
+            known=known,
         )
 
 

@@ -121,7 +121,8 @@ class ListenerSpec:
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """One accepted message, to be made durable. `octets`: un-stuffed content; `trace`: fields that go before it.
+    """One accepted message, to be made durable. `octets`: un-stuffed content; `received`: what its Received fields say;
+    `trace`: fields that go before it.
 
     `reply` is what the client shall be told when it is; the transcript in `accepted` ends with it. `clean`: trace and
     octets are known to be what every SMTP server can carry; `known`: whose octets are the last of these.
@@ -130,6 +131,7 @@ class Incoming(msgspec.Struct, frozen=True):
     queue_id: str
     envelope: Envelope
     octets: bytes
+    received: list[bytes]
     trace: bytes
     accepted: Accepted
     reply: Reply

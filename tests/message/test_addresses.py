@@ -15,11 +15,11 @@ from mailsandbox.message.addresses import (
     valid_path,
 )
 from mailsandbox.message.trace import (
-    count_received,
     format_date,
     leading_received,
-    parse_received_ids,
     received_field,
+    received_ids,
+    received_values,
     return_path_field,
 )
 
@@ -113,8 +113,24 @@ def test_a_received_field_is_read_back():
     assert max(len(line) for line in field.split(b"\r\n")) <= 78
     older = b"Received: from x (y by z id no) by MX.Old.test (Postfix, id none)\n\twith SMTP id <4711@x>; now\n"
     header = field + older + b"Received: nonsense\r\nSubject: x\r\n\r\nReceived: by body.test id 1\r\n"
-    assert parse_received_ids(header) == [("alpha.test", "Q1"), ("mx.old.test", "4711@x")]
-    assert count_received(header) == 3
+    values = received_values(header)
+    assert len(values) == 3
+    assert received_ids(values) == [("alpha.test", "Q1"), ("mx.old.test", "4711@x")]
+
+
+@pytest.mark.rfc(5321, "4.4")
+@pytest.mark.parametrize(
+    "value",
+    [
+        b" from x ([192.0.2.1])\r\n\tby alpha.test with ESMTP id Q1; now",
+        b' from [192.0.2.1] ([192.0.2.1])\r\n\t(HELO "by z id no")\r\n\tby alpha.test with ESMTP id Q1; now',
+        b" from x (y)\r\n\tBY Alpha.test (by z id no) WITH ESMTP ID Q1; now",
+        b" from x (y (nested) by z id no)\r\n\tby alpha.test with ESMTP id <Q1>; now",
+        b" by alpha.test via no id Q1",
+    ],
+)
+def test_comments_of_a_received_field_name_no_server_and_no_id(value):
+    assert received_ids([value]) == [("alpha.test", "Q1")]
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
