@@ -8,7 +8,9 @@ import psycopg
 import pytest
 from postgres_cluster import Cluster
 
-from tests.imap.serving import MESSAGE, Server, serving
+from mailsandbox.store.model import Uid
+from mailsandbox.store.unit import Unit
+from tests.imap.serving import ACCOUNT, MESSAGE, Server, serving
 from tests.imap.wire import Wire
 
 Pair = tuple[Server, Server]
@@ -269,3 +271,24 @@ async def test_a_mailbox_renamed_at_one_daemon_goes_on_for_who_has_it_open_at_th
     opened = await actor.ok("SELECT New")
     assert b"* 1 EXISTS\r\n" in opened
     assert b"\\Seen" in b"".join(await actor.ok("FETCH 1 (FLAGS)"))
+
+
+@pytest.mark.rfc(9051, "7.5.1")
+async def test_what_was_expunged_before_a_rename_in_the_same_commit_is_told_to_who_has_the_mailbox_open(
+    pair: Pair,
+) -> None:
+    here, there = pair
+    actor, watcher = await here.login(), await there.login()
+    await actor.ok("CREATE Old")
+    for _ in range(3):
+        await appended(actor, "APPEND Old {}")
+    await watcher.ok("SELECT Old")
+
+    def work(unit: Unit) -> None:
+        mailbox = unit.mailbox(unit.account(ACCOUNT), "Old")
+        here.store.messages.expunge(unit, mailbox, here.store.messages.select(unit, mailbox, [Uid(2)]))
+        here.store.mailboxes_of.rename(unit, mailbox.account, "Old", "New")
+
+    await here.store.write(work)
+    await told(watcher, b"* 2 EXPUNGE")
+    assert b"UID 3 " in b"".join(await watcher.ok("FETCH 2 (UID FLAGS)"))

@@ -296,8 +296,8 @@ class Session:
         """Called by the hub on the loop thread, right after a commit."""
         selected = self.selected
         if selected is not None:
-            name = selected.state.name
-            own = [row for row in changes.rows if row.mailbox == name]
+            key = selected.state.key  # the name may have changed since a row was written
+            own = [row for row in changes.rows if row.mailbox_key == key]
             if own:
                 selected.view.note(own)
                 for search in selected.contexts.values():
