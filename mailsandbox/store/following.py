@@ -3,22 +3,25 @@
 Invariant: the changes of an account reach states and listeners in the order of their numbers, each once. `known` is the
 last number that did; a commit of our own that finds numbers missing before its own reads them from the log in its own
 transaction, under the account's lock, so the gap is closed before it is told itself.
+A state has the messages that the log up to `known` leaves in it, also where newer changes are committed already: to
+those who look at it no message goes that did not come.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from mailsandbox.database.tx import Database, Tx
+from mailsandbox.database.tx import Database, Row, Tx
 from mailsandbox.errors import StoreError
 from mailsandbox.store.changelog import rows_between
 from mailsandbox.store.logrow import Changes, LogRow
 from mailsandbox.store.messages import COLUMNS, rows_of
-from mailsandbox.store.model import ChangeType
-from mailsandbox.store.states import States, deleted
+from mailsandbox.store.model import ChangeType, MessageRow, Uid, row_of_expunged
+from mailsandbox.store.state import MailboxState
+from mailsandbox.store.states import States, log_row, removal
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 from mailsandbox.tasks import Tasks
 
@@ -26,6 +29,7 @@ MAX_KNOWN: Final = 50_000  # accounts
 TOPIC: Final = "changes"
 RESTORED: Final = "restored"  # announced by the database itself
 _PAGE: Final = 1_000  # rows of the log in one read
+_COMING: Final = (ChangeType.MESSAGE_NEW, ChangeType.MESSAGE_APPEND)
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +43,8 @@ class Missed:
     newest: int = 0  # number of the log when it was read
     rows: list[LogRow] = field(default_factory=list)
     deltas: list[MailboxDelta] = field(default_factory=list)
-    lost: bool = False  # the log no longer reaches back: the mailboxes must be read anew
+    lost: bool = False  # the log no longer reaches back
+    anew: dict[int, MailboxState] = field(default_factory=dict)  # the mailboxes held, where it is lost
     account_gone: bool = False
 
 
@@ -84,8 +89,6 @@ class Following:
             missed = await self._read(account_key, known)
             newest = newest or missed.newest
             self.apply([missed])
-            if missed.lost:
-                await self._states.read_anew(account_key)
             if missed.upto <= known:
                 return
 
@@ -97,7 +100,9 @@ class Following:
         """Within `unit`, which took the numbers after `prior`: read what others did since we knew."""
         known = self._known.get(account.key)
         if known is not None and known < prior and account.key not in unit.missed:
-            unit.missed[account.key] = read_missed(unit.tx, account.key, known, prior, self._states.keys())
+            missed = read_missed(unit.tx, account.key, known, prior, self._states.keys())
+            if not missed.lost:  # the mailboxes show what the unit has begun to do: they are read when it is done
+                unit.missed[account.key] = missed
 
     def apply(self, missed: Iterable[Missed]) -> None:
         """Bring states up to date, and tell, with what is still new."""
@@ -109,11 +114,13 @@ class Following:
                 self._account_gone(each.account_key)
                 continue
             self._known[each.account_key] = each.upto
-            self._states.apply(each.deltas)
-            if new := [row.after(known) for row in each.rows if row.last > known]:
-                self._tell(Changes(new))
             if each.lost:
-                self._tasks.spawn(self._states.read_anew(each.account_key), name="reading mailboxes anew")
+                new = self._states.bring_up(each.account_key, each.anew)
+            else:
+                self._states.apply(each.deltas)
+                new = [row.after(known) for row in each.rows if row.last > known]
+            if new:
+                self._tell(Changes(new))
 
     def own(self, unit: Unit) -> tuple[list[MailboxDelta], list[LogRow]]:
         """What is still to be applied and told of our own commit, after what it found missing."""
@@ -176,25 +183,29 @@ class Following:
     async def _read(self, key: int, known: int) -> Missed:
         """A page of the log, with what it did to every mailbox that is held now that it can be applied.
 
-        A mailbox opened while the page was read may be older than the page, and would miss it: it is read again.
+        A mailbox opened while the page was read may be older than the page, and would miss it: it is read again. So it
+        is where a mailbox is still arriving, and cannot be compared with what was read in place of the log.
         """
         while True:
             held = self._states.keys()
-            missed = await self._database.read(partial(_read_page, key, known, held))
-            if self._states.keys() <= held:
+            missed = await self._database.read(partial(self._read_page, key, known, held))
+            if self._states.keys() <= held and self._states.arriving.isdisjoint(missed.anew):
                 return missed
+
+    def _read_page(self, key: int, known: int, held: set[int], tx: Tx) -> Missed:
+        missed = read_missed(tx, key, known, None, held)
+        if missed.lost:
+            own = tx.execute("SELECT id FROM mailboxes WHERE account_id = ?", (key,)).fetchall()
+            read = (self._states.read(tx, mailbox) for (mailbox,) in own if mailbox in held)
+            missed.anew = {state.key: state for state in read if state is not None}
+        return missed
 
     def _account_gone(self, key: int) -> None:
         """Another daemon removed the account: its mailboxes are gone."""
         self._known.pop(key, None)
         for state in self._states.of_account(key):
-            mailbox = Mailbox(state.key, Account(key, state.account), state.name, state.uid_validity)
-            self._states.apply([MailboxDelta(mailbox, removed=True)])
-            self._tell(deleted(state))
-
-
-def _read_page(account_key: int, since: int, held: set[int], tx: Tx) -> Missed:
-    return read_missed(tx, account_key, since, None, held)
+            self._states.apply([removal(state)])
+            self._tell(Changes([log_row(state, ChangeType.MAILBOX_DELETE)]))
 
 
 def read_missed(tx: Tx, account_key: int, since: int, upto: int | None, held: set[int]) -> Missed:
@@ -208,28 +219,29 @@ def read_missed(tx: Tx, account_key: int, since: int, upto: int | None, held: se
         return Missed(account_key, last, newest, lost=True)
     missed = Missed(account_key, since, newest)
     deltas: dict[int, MailboxDelta] = {}
-    touched: dict[int, set[int]] = {}
+    touched: dict[int, dict[Uid, LogRow]] = {}
     for row in rows_between(tx, Account(account_key, address), since, last, _PAGE):
         missed.rows.append(row)
         missed.upto = row.last
         if row.mailbox_key in held:
             mailbox = Mailbox(row.mailbox_key, Account(account_key, address), row.mailbox, 0)
             delta = deltas.setdefault(row.mailbox_key, MailboxDelta(mailbox))
-            _collect(delta, row, touched.setdefault(row.mailbox_key, set()))
+            _collect(delta, row, touched.setdefault(row.mailbox_key, {}))
     for mailbox_key, delta in deltas.items():
         _fill(tx, delta, touched[mailbox_key])
     missed.deltas = list(deltas.values())
     return missed
 
 
-def _collect(delta: MailboxDelta, row: LogRow, touched: set[int]) -> None:
+def _collect(delta: MailboxDelta, row: LogRow, touched: dict[Uid, LogRow]) -> None:
+    """What `row` did. `touched`: by UID what brought a message or, for one that was there, changed it."""
     delta.mod_seq = max(delta.mod_seq, row.mod_seq)
     match row.type:
         case ChangeType.MESSAGE_NEW | ChangeType.MESSAGE_APPEND:
             delta.uid_next = max(delta.uid_next, row.uids[-1] + 1)
-            touched.update(row.uids)
+            touched.update(dict.fromkeys(row.uids, row))
         case ChangeType.FLAGS_SET | ChangeType.FLAGS_CLEAR:
-            touched.update(row.uids)
+            touched.update({uid: row for uid in row.uids if uid not in touched})
         case ChangeType.MESSAGE_EXPUNGE:
             delta.gone += row.uids
         case ChangeType.MAILBOX_DELETE:
@@ -240,12 +252,21 @@ def _collect(delta: MailboxDelta, row: LogRow, touched: set[int]) -> None:
             pass
 
 
-def _fill(tx: Tx, delta: MailboxDelta, uids: set[int]) -> None:
-    """Rows as they are now: what a state holds already it passes over."""
+def _fill(tx: Tx, delta: MailboxDelta, touched: Mapping[Uid, LogRow]) -> None:
+    """Rows as they are now: what a state holds already it passes over.
+
+    A message may have come on this page and be gone, by an expunge on a later one. Until then it is there as it came.
+    """
     key = delta.mailbox.key
-    found = (
-        tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid = ?", (key, uid)).fetchone()
-        for uid in sorted(uids.difference(delta.gone))
-    )
-    delta.added += rows_of(tx, [row for row in found if row is not None])
+    found: list[Row] = []
+    expunged: list[MessageRow] = []
+    for uid in sorted(touched.keys() - set(delta.gone)):
+        row = tx.execute(f"SELECT {COLUMNS} FROM messages WHERE mailbox_id = ? AND uid = ?", (key, uid)).fetchone()
+        if row is not None:
+            found.append(row)
+        elif (change := touched[uid]).type in _COMING:
+            expunged.append(row_of_expunged(key, uid, change.mod_seq, change.flags_of(uid)))
+    delta.added = rows_of(tx, found)
     delta.changed = delta.added
+    if expunged:
+        delta.added = sorted([*delta.added, *expunged], key=lambda row: row.uid)

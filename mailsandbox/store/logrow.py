@@ -4,12 +4,13 @@ Invariant: to whoever walks it, a commit is a sequence of changes with numbers w
 somebody walks them, and not before.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import overload
 
 import msgspec
 
-from mailsandbox.store.model import Change, ChangeType, Flags, ModSeq, Seq, Uid
+from mailsandbox.store.model import NO_FLAGS, Change, ChangeType, Flags, ModSeq, Seq, Uid
 
 
 class LogRow(msgspec.Struct, frozen=True):
@@ -43,6 +44,12 @@ class LogRow(msgspec.Struct, frozen=True):
             return self
         flags = self.flags[passed:] if len(self.flags) == len(self.uids) else self.flags
         return msgspec.structs.replace(self, first=Seq(seq + 1), uids=self.uids[passed:], flags=flags)
+
+    def flags_of(self, uid: Uid) -> Flags:
+        """The flags of one of its `uids` after the change."""
+        if len(self.flags) == len(self.uids):
+            return self.flags[bisect_left(self.uids, uid)]
+        return self.flags[0] if self.flags else NO_FLAGS
 
     def changes(self) -> list[Change]:
         """Its changes one by one."""

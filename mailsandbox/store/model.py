@@ -217,6 +217,20 @@ class Landed(msgspec.Struct, frozen=True, gc=False):
     recipient: str = ""
 
 
+def row_of_expunged(
+    mailbox_key: int,
+    uid: int,
+    mod_seq: ModSeq = ModSeq(0),
+    flags: Flags = NO_FLAGS,
+) -> MessageRow:
+    """Stands for a message that is gone, until who holds the mailbox in memory comes to its expunge in the log.
+
+    Nothing can be read of it any more.
+    """
+    email_id = f"M{mailbox_key}-{uid}"
+    return MessageRow(Uid(uid), mailbox_key, mod_seq, flags, 0.0, 0, 0, 0.0, email_id, "")
+
+
 @dataclass(frozen=True, slots=True)
 class CopyResult:
     """COPYUID (RFC 4315 §3): `sources[i]` became `targets[i]`."""

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, ItemsView, Iterator, ValuesView
 from typing import Any, Final
 
-from mailsandbox.store.model import NO_FLAGS, MessageRow, ModSeq, Uid
+from mailsandbox.store.model import MessageRow, Uid, row_of_expunged
 
 BLOCK: Final = 512  # UIDs read at once
 MAX_LOADED: Final = 50_000  # rows of one mailbox, about 20 MB
@@ -34,8 +34,7 @@ class Rows(dict[Uid, MessageRow]):
         self._read(uid // BLOCK)
         found = dict.get(self, uid)
         if found is None:
-            # Expunged by a commit that is about to be told: nothing can be read of it any more.
-            found = MessageRow(uid, self._key, ModSeq(0), NO_FLAGS, 0.0, 0, 0, 0.0, f"M{self._key}-{uid}", "")
+            found = row_of_expunged(self._key, uid)
         return found
 
     def peek(self, uid: Uid) -> MessageRow | None:

@@ -4,7 +4,7 @@ Invariant: one state per mailbox. What commits while a state loads is applied ag
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import NoSuchMailbox
 from mailsandbox.store.logrow import Changes, LogRow
 from mailsandbox.store.messages import COLUMNS, rows_of
-from mailsandbox.store.model import ChangeType, MessageRow, ModSeq, Seq
+from mailsandbox.store.model import ChangeType, Flags, MessageRow, ModSeq, Seq, Uid
 from mailsandbox.store.state import MailboxState
 from mailsandbox.store.unit import Account, Mailbox, MailboxDelta, Unit
 
@@ -45,19 +45,59 @@ class States:
         """The states of one account."""
         return [state for state in self._states.values() if state.account_key == account_key]
 
-    async def read_anew(self, account_key: int) -> None:
-        """Bring the account's states up to date without the log, which was cut."""
+    @property
+    def arriving(self) -> Set[int]:
+        """Of the mailboxes being loaded."""
+        return self._arriving.keys()
+
+    def bring_up(self, account_key: int, anew: Mapping[int, MailboxState]) -> list[LogRow]:
+        """Bring the account's states up to what was read of them `anew`, where the log was cut.
+
+        A mailbox that is not there is gone. Returns what that changed, as the log would have it, but without numbers.
+        """
+        rows: list[LogRow] = []
         for state in self.of_account(account_key):
-            fresh = await self._database.read(lambda tx, key=state.key: self._read(tx, key))  # type: ignore[misc]
-            mailbox = Mailbox(state.key, Account(account_key, state.account), state.name, state.uid_validity)
+            fresh = anew.get(state.key)
             if fresh is None:
-                self.apply([MailboxDelta(mailbox, removed=True)])
-                continue
-            gone = [uid for uid in state.uids if uid not in fresh.rows]
-            rows = list(fresh.rows.values())
-            delta = MailboxDelta(mailbox, added=rows, changed=rows, gone=gone, new_name=fresh.name)
-            delta.uid_next, delta.mod_seq = fresh.uid_next, fresh.highest_mod_seq
-            self.apply([delta])
+                self.apply([removal(state)])
+                rows.append(log_row(state, ChangeType.MAILBOX_DELETE))
+            else:
+                rows += self._bring_up(state, fresh)
+        return rows
+
+    def _bring_up(self, state: MailboxState, fresh: MailboxState) -> list[LogRow]:
+        # Loaded after `fresh` was read, a state may be newer: what came since stays.
+        gone = [uid for uid in state.uids if uid < fresh.uid_next and uid not in fresh.rows]
+        added = [row for row in fresh.rows.values() if row.uid >= state.uid_next]
+        changed = [
+            row
+            for uid, row in fresh.rows.items()
+            if (known := state.rows.get(uid)) is not None and known.mod_seq < row.mod_seq
+        ]
+        old_name = state.name
+        self.apply(
+            [
+                MailboxDelta(
+                    _mailbox(state),
+                    added=added,
+                    changed=changed,
+                    gone=gone,
+                    uid_next=fresh.uid_next,
+                    mod_seq=fresh.highest_mod_seq,
+                    new_name=fresh.name,
+                )
+            ]
+        )
+        rows: list[LogRow] = []
+        if fresh.name != old_name:
+            rows.append(log_row(state, ChangeType.MAILBOX_RENAME, other_name=old_name))
+        if gone:
+            rows.append(log_row(state, ChangeType.MESSAGE_EXPUNGE, uids=gone))
+        for kind, messages in ((ChangeType.MESSAGE_NEW, added), (ChangeType.FLAGS_SET, changed)):
+            if messages:
+                uids, flags = [row.uid for row in messages], [row.flags for row in messages]
+                rows.append(log_row(state, kind, uids=uids, flags=flags))
+        return rows
 
     async def open(self, account: str, name: str) -> MailboxState:
         """The state of a mailbox, with one more user."""
@@ -89,13 +129,13 @@ class States:
         for state in held:
             state.removed = True
             if state.users:
-                tell(deleted(state))
+                tell(Changes([log_row(state, ChangeType.MAILBOX_DELETE)]))
 
     async def _load(self, key: int) -> MailboxState:
         self._arriving[key] += 1
         self._loading = self._loading if self._loading is not None else []
         try:
-            state = await self._database.read(lambda tx: self._read(tx, key))
+            state = await self._database.read(lambda tx: self.read(tx, key))
             if state is None:
                 raise NoSuchMailbox("the mailbox was just deleted")
             self.loaded(state)
@@ -109,7 +149,8 @@ class States:
                 self._loading = None
         return self._states.setdefault(key, state)
 
-    def _read(self, tx: Tx, key: int) -> MailboxState | None:
+    def read(self, tx: Tx, key: int) -> MailboxState | None:
+        """A mailbox as it is now, not held here; None where there is none."""
         found = tx.execute(
             "SELECT a.address, b.name, b.uid_validity, b.uid_next, b.mod_seq, b.recent_from, a.id, a.last_seq, "
             "b.messages "
@@ -162,25 +203,26 @@ def read_rows(tx: Tx, key: int, low: int, high: int) -> list[MessageRow]:
     return rows_of(tx, tx.execute(sql, (key, low, high)))
 
 
-def deleted(state: MailboxState) -> Changes:
-    """The change that is told where the log has none: the mailbox went with its account or with the whole database."""
-    return Changes(
-        [
-            LogRow(
-                state.account,
-                ChangeType.MAILBOX_DELETE,
-                state.key,
-                state.name,
-                ModSeq(0),
-                0.0,
-                commit_time_ns(),
-                "",
-                Seq(0),
-                (),
-                (),
-            )
-        ]
-    )
+def removal(state: MailboxState) -> MailboxDelta:
+    """The mailbox is gone."""
+    return MailboxDelta(_mailbox(state), removed=True)
+
+
+def log_row(
+    state: MailboxState,
+    kind: ChangeType,
+    *,
+    uids: Sequence[Uid] = (),
+    flags: Sequence[Flags] = (),
+    other_name: str = "",
+) -> LogRow:
+    """A change that is told where the log does not have it: its number and its mod-sequence are 0."""
+    at, place = commit_time_ns(), (state.key, state.name)
+    return LogRow(state.account, kind, *place, ModSeq(0), 0.0, at, other_name, Seq(0), uids, flags)
+
+
+def _mailbox(state: MailboxState) -> Mailbox:
+    return Mailbox(state.key, Account(state.account_key, state.account), state.name, state.uid_validity)
 
 
 def _key(tx: Tx, account: str, name: str) -> int:
