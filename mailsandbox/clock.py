@@ -58,8 +58,7 @@ def commit_time_ns() -> int:
 class SystemClock:
     """The machine's own time."""
 
-    def now(self) -> float:
-        return time.time()
+    now = staticmethod(time.time)  # itself: it is asked a dozen times for each message
 
     async def sleep_until(self, when: float) -> None:
         while (left := when - time.time()) > 0:

@@ -8,7 +8,9 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from mailsandbox.database.failures import sqlite_failure
 from mailsandbox.database.files import Files
@@ -17,9 +19,10 @@ from mailsandbox.errors import StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
+_FAILED: Final = "a callback after commit failed"
 
-@dataclass(slots=True)
-class Submission:
+
+class Submission(msgspec.Struct, eq=False):
     """A work, and who waits for its result."""
 
     work: Work[Any]  # Any: results of unrelated works
@@ -190,22 +193,23 @@ class Batch:
 
 
 def settle(submissions: Sequence[Submission], outcomes: Sequence[object], callbacks: list[Callable[[], None]]) -> None:
-    """Give out the callbacks, which the list then has no longer, and to each submission its outcome."""
+    """Give out the callbacks, which the list then has no longer, and to each submission its outcome.
+
+    A failure of one is its own: it is logged, and the others still run.
+    """
     for callback in callbacks:
-        _guarded(callback)
+        try:
+            callback()
+        except Exception:
+            _log.exception(_FAILED)
     # They hold the message, and most also the transaction that held them: left so, it would stay in memory until the
     # collector comes by, which counts objects and not their size.
     callbacks.clear()
     for submission, outcome in zip(submissions, outcomes, strict=True):
-        _guarded(submission.done, outcome)
-
-
-def _guarded(callback: Callable[..., object], *arguments: object) -> None:
-    """A callback's failure is its own: logged, and the others still run."""
-    try:
-        callback(*arguments)
-    except Exception:
-        _log.exception("a callback after commit failed")
+        try:
+            submission.done(outcome)
+        except Exception:
+            _log.exception(_FAILED)
 
 
 def closed(place: str) -> StoreUnavailable:

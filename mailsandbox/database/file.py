@@ -17,7 +17,7 @@ import sqlite3
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -73,6 +73,7 @@ class FileDatabase:
         self._batch: Batch | None = None
         self._scheduled = False
         self._hurried = False  # somebody waits for what is pending
+        self._turning = False  # the loop turns a few times before what is pending begins
         self._commit_seconds = 0.0  # of recent commits, smoothed
         self._idle = asyncio.Event()
         self._idle.set()
@@ -104,10 +105,10 @@ class FileDatabase:
         self._checkpoints.close()
         self._close_connections()
 
-    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
+    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
         waiting: asyncio.Future[T] = self._loop.create_future()
         self.submit(work, telling(waiting), heavy=heavy, patient=patient)
-        return await waiting
+        return waiting
 
     def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
         if self._writer is None:
@@ -116,7 +117,8 @@ class FileDatabase:
         self._pending.append(Submission(work, done, heavy))
         self._idle.clear()
         if patient and not self._hurried:
-            self._schedule_later()
+            if not self._turning:
+                self._schedule_later()
         else:
             self._hurried = True
             self._schedule()
@@ -196,6 +198,7 @@ class FileDatabase:
 
     def _schedule_later(self, turns: int = _PATIENCE) -> None:
         """`_schedule`, but not before the loop has turned a few times, which it does at once when it is idle."""
+        self._turning = turns > 0
         if turns:
             self._loop.call_soon(self._schedule_later, turns - 1)
         else:
@@ -238,7 +241,7 @@ class FileDatabase:
             self._idle.set()
         elif self._hurried:
             self._schedule()
-        else:
+        elif not self._turning:
             self._schedule_later()
 
     def _read_on(self, connection: sqlite3.Connection | None, work: Work[T]) -> T:

@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -110,10 +110,10 @@ class PostgresDatabase:
         self._writer = None
         self._readers = [None] * READERS
 
-    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
+    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
         waiting: asyncio.Future[T] = self._loop.create_future()
         self.submit(work, telling(waiting), heavy=heavy)
-        return await waiting
+        return waiting
 
     def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
         if not self._open:

@@ -7,7 +7,7 @@ Knows no table and no mail.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from mailsandbox.database.files import Files
@@ -146,7 +146,7 @@ class Database(Protocol):
         """Finish what was submitted and close. May be called again."""
         ...
 
-    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
+    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
         """Run in a transaction shared with whoever else writes now; durable when it returns.
 
         An exception of `work` undoes that work only and is raised here. `heavy`: long enough to want a thread.
