@@ -64,6 +64,8 @@ MIGRATIONS: Final[list[Migration]] = [
 ]
 
 _MESSAGE: Final = "queue_id, journey_id, site, envelope, received_at, content, octets, held, trace"
+_ADD_MESSAGE: Final = f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"
+_ACCEPTED: Final = MOVES["accept"][1].value  # a plain str: for a member SQLite's module looks for an adapter
 _CHUNK: Final = 500  # items named by one statement
 _RECIPIENT: Final = "queue_id, number, status, attempts, next_attempt, warned, reply, remote, last_attempt"
 
@@ -84,8 +86,7 @@ class Deferral(NamedTuple):
     due: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """Who works on the rows taken, and until when others keep off (POSIX seconds)."""
 
     owner: str
@@ -110,9 +111,8 @@ class Spool:
     def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:
         """Store a new item with its rows leased; returns the id of its content. Its commit is the 250's."""
         content = self._blobs.put(tx, item.octets, sha256=item.sha256)
-        status = MOVES["accept"][1]
         tx.execute(
-            f"INSERT INTO queue_messages ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            _ADD_MESSAGE,
             (
                 item.queue_id,
                 item.journey_id,
@@ -129,7 +129,7 @@ class Spool:
             "INSERT INTO queue_recipients (queue_id, number, site, status, held, attempts, next_attempt, due, "
             "lease_owner, lease_until, warned, reply, remote) VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 0, NULL, '')",
             [
-                (item.queue_id, number, self._site, status, at, at, lease.owner, lease.until)
+                (item.queue_id, number, self._site, _ACCEPTED, at, at, lease.owner, lease.until)
                 for number in range(len(item.envelope.recipients))
             ],
         )

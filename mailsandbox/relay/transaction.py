@@ -11,7 +11,7 @@ possible duplicate (RFC 1047). Knows neither sockets nor time, nor why the octet
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ CHUNK: Final = 1 << 20  # octets of one BDAT; large enough not to matter, small 
 _NO_WORD: Final = reply(451, "4.5.0", "the server said nothing about this recipient")
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True):
     """What is to be written, and how the transcript shows it ("": not at all)."""
 
     octets: bytes | memoryview

@@ -217,7 +217,7 @@ class Visit(Struct, eq=False):
         while rest and (first or connection.usable):
             batch, rest = rest[:limit], rest[limit:]
             transaction, traced = self._transaction(connection.offers, verdict, batch)
-            cut = isinstance(self._match("message", ""), Drop)
+            cut = len(self.kit.faults) > 0 and isinstance(self._match("message", ""), Drop)
             await connection.run(transaction, self.kit.timeouts, cut_at_end=cut)
             if kept and first and not transaction.octets_sent and (transaction.shutting or not transaction.heard):
                 connection.session.note("the kept connection was gone")
