@@ -14,7 +14,7 @@ import msgspec
 
 from mailsandbox.database.failures import sqlite_failure
 from mailsandbox.database.files import Files
-from mailsandbox.database.tx import Done, Work
+from mailsandbox.database.tx import Done, Update, Work
 from mailsandbox.errors import StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ class SqliteTx:
         # Not by RETURNING, which takes SQLite twice as long.
         cursor = self.execute(sql, parameters)
         return cursor.lastrowid if cursor.rowcount else None
+
+    def update(self, update: Update, values: tuple[object, ...], where: tuple[object, ...], /) -> Any:  # Any: see Row
+        if not self.execute(update.sql, (*values, *where)).rowcount:
+            return None
+        return self.execute(update.select, where).fetchone()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)

@@ -13,7 +13,7 @@ from typing import Final
 
 from mailsandbox.database.files import LARGE
 from mailsandbox.database.schema import Migration, migrate
-from mailsandbox.database.tx import Database, Tx
+from mailsandbox.database.tx import Database, Tx, Update
 from mailsandbox.errors import NoSuchMessage
 
 MIGRATIONS: Final[list[Migration]] = [
@@ -39,11 +39,16 @@ MIGRATIONS: Final[list[Migration]] = [
 
 _PUT: Final = "INSERT INTO blobs (sha256, refs, size) VALUES (?, 1, ?) ON CONFLICT (sha256) DO NOTHING"
 _CHUNK: Final = 500  # ids in one statement
-_COUNT: Final = "UPDATE blobs SET refs = refs + 1 WHERE sha256 = ? RETURNING id, refs"
+_COUNT: Final = Update("blobs", "refs = refs + 1", where="sha256 = ?", tells="id, refs")
+_GIVE_BACK: Final = "UPDATE blobs SET refs = refs - 1 WHERE id = ? AND refs > 1"
+_RELEASE: Final = Update("blobs", "refs = refs - 1", where="id = ?", tells="refs, file")
 
 
 class Blobs:
     """Puts, gets and releases blobs within a transaction of the caller."""
+
+    def __init__(self) -> None:
+        self._met = False  # whether the octets put last were there already: those put next mostly are alike in this
 
     def put(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> int:
         """Store `octets`, or count one more reference to them; returns their id. `sha256` spares hashing again."""
@@ -52,15 +57,17 @@ class Blobs:
     def put_counted(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> tuple[int, int]:
         """`put`; returns the id and how many references there are now: 1 when the octets are new."""
         digest = sha256 or hashlib.sha256(octets).digest()
+        look = self._met
         while True:
+            if look and (row := tx.update(_COUNT, (), (digest,))) is not None:
+                self._met = True
+                return row[0], row[1]
             key = tx.insert(_PUT, (digest, len(octets)))
             if key is not None:
                 self._keep(tx, key, octets, digest)
+                self._met = False
                 return key, 1
-            row: tuple[int, int] | None = tx.execute(_COUNT, (digest,)).fetchone()
-            if row is not None:
-                return row
-            # Another daemon released the last reference between the two statements.
+            look = True  # and again, if another daemon releases the last reference between the two statements
 
     def _keep(self, tx: Tx, key: int, octets: bytes, digest: bytes) -> None:
         if tx.files is None or len(octets) <= LARGE:
@@ -81,10 +88,10 @@ class Blobs:
 
     def release(self, tx: Tx, content_id: int) -> None:
         """Give one reference back; the last one removes the octets."""
-        # Mostly somebody else refers to them too: told without RETURNING, which takes SQLite twice as long.
-        if tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? AND refs > 1", (content_id,)).rowcount:
+        # Mostly somebody else refers to them too.
+        if tx.execute(_GIVE_BACK, (content_id,)).rowcount:
             return
-        row = tx.execute("UPDATE blobs SET refs = refs - 1 WHERE id = ? RETURNING refs, file", (content_id,)).fetchone()
+        row = tx.update(_RELEASE, (), (content_id,))
         if row is None or row[0] > 0:
             return
         tx.execute("DELETE FROM blobs WHERE id = ?", (content_id,))

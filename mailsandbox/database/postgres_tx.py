@@ -6,7 +6,7 @@ from typing import Any, cast
 import psycopg
 from psycopg import errors
 
-from mailsandbox.database.tx import Counted, Cursor
+from mailsandbox.database.tx import Counted, Cursor, Update
 from mailsandbox.errors import MailsandboxError, StoreFull, StoreUnavailable
 
 Connection = psycopg.Connection[tuple[Any, ...]]  # Any: columns of any type
@@ -56,6 +56,9 @@ class PostgresTx:
     def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:
         row = self.execute(f"{sql} RETURNING id", parameters).fetchone()
         return row[0] if row else None
+
+    def update(self, update: Update, values: tuple[object, ...], where: tuple[object, ...], /) -> Any:  # Any: see Row
+        return self.execute(update.returning, (*values, *where)).fetchone()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)

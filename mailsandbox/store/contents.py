@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from mailsandbox.database.blobs import Blobs
-from mailsandbox.database.tx import Tx
+from mailsandbox.database.tx import Tx, Update
 from mailsandbox.message.addresses import mailboxes
 from mailsandbox.message.casemap import casemap
 from mailsandbox.message.rendering import Rendered, pack_parts
@@ -30,11 +30,10 @@ _SUMMARY: Final = (
 )
 _SUMMARISE: Final = f"UPDATE contents SET {_COLUMNS.replace(',', ' = ?,')} = ? WHERE id = ?"
 _RENDERING: Final = "INSERT INTO renderings (content_id, envelope, body, bodystructure, parts) VALUES (?, ?, ?, ?, ?)"
-_SHARE: Final = (
-    "UPDATE contents SET refs = refs + ? WHERE id = ? RETURNING size, message_id, in_reply_to, reference_ids"
+_SHARE: Final = Update(
+    "contents", "refs = refs + ?", where="id = ?", tells="size, message_id, in_reply_to, reference_ids"
 )
-
-_RELEASE: Final = "UPDATE contents SET refs = refs - ? WHERE id = ? RETURNING refs"
+_RELEASE: Final = Update("contents", "refs = refs - ?", where="id = ?", tells="refs")
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +66,7 @@ class Contents:
         tx = unit.tx
         digest = sha256 or hashlib.sha256(octets).digest()
         key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
-        row = tx.execute(_SHARE, (copies, key)).fetchone() if refs > 1 else None
+        row = tx.update(_SHARE, (copies,), (key,)) if refs > 1 else None
         if row is not None:
             self._blobs.release(tx, key)  # the contents row holds one already
             size, message_id, in_reply_to, references = row
@@ -89,7 +88,7 @@ class Contents:
             tx.execute(f"SELECT 1 FROM blobs WHERE id = ANY(?) ORDER BY id{tx.for_update}", (keys,))
         unused = []
         for key in keys:
-            row = tx.execute(_RELEASE, (counts[key], key)).fetchone()
+            row = tx.update(_RELEASE, (counts[key],), (key,))
             if row is not None and row[0] <= 0:
                 unused.append(key)
         for table, column in (("contents", "id"), ("renderings", "content_id"), ("texts", "content_id")):

@@ -1,6 +1,6 @@
 """Messages within a unit of work: inserted, copied, flagged, expunged. SQL and counters; no cache, no waiting.
 
-Invariants: a UID is taken by `UPDATE … RETURNING` on the mailbox's row, so UIDs and mod-sequences are given in commit
+Invariants: a UID is taken by an UPDATE of the mailbox's row, so UIDs and mod-sequences are given in commit
 order; each operation gives one new mod-sequence to all it touches in a mailbox (RFC 7162 §3.1).
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from mailsandbox.database.tx import Row, Tx
+from mailsandbox.database.tx import Row, Tx, Update
 from mailsandbox.errors import NoSuchMailbox, OverQuota
 from mailsandbox.store import bulkflags
 from mailsandbox.store.contents import Content, Contents, message_key
@@ -27,7 +27,7 @@ from mailsandbox.store.model import (
     message_id_of,
 )
 from mailsandbox.store.state import MailboxState
-from mailsandbox.store.unit import Account, Counting, Mailbox, Unit
+from mailsandbox.store.unit import Account, Mailbox, Unit
 
 Quota = Callable[[str], int | None]  # octets an account may hold
 Held = Callable[[int], MailboxState | None]  # by key of the mailbox
@@ -35,10 +35,12 @@ Held = Callable[[int], MailboxState | None]  # by key of the mailbox
 _MANY: Final = 64  # messages; fewer are read from the database in no time
 
 COLUMNS: Final = "uid, mailbox_id, mod_seq, flags, internal_date, octets, content_id, save_date, email_id, thread_id"
-_TAKE: Final = Counting(
-    "UPDATE mailboxes SET uid_next = uid_next + ?, mod_seq = mod_seq + 1, messages = messages + ?, "
-    "unseen = unseen + ?, deleted = deleted + ?, octets = octets + ? WHERE id = ? AND name = ?",
-    "uid_next, mod_seq",
+_TAKE: Final = Update(
+    "mailboxes",
+    "uid_next = uid_next + ?, mod_seq = mod_seq + 1, messages = messages + ?, unseen = unseen + ?, "
+    "deleted = deleted + ?, octets = octets + ?",
+    where="id = ? AND name = ?",
+    tells="uid_next, mod_seq",
 )
 _INSERT: Final = (
     f"INSERT INTO messages ({COLUMNS}, trace_octets, journey_id, recipient) "
@@ -263,8 +265,8 @@ class Messages:
     ) -> tuple[Uid, ModSeq]:
         """Take `uids` UIDs and one mod-sequence, and move the counters; returns the first UID and the mod-sequence."""
         number = uids if messages is None else messages
-        parameters = (uids, number, unseen, deleted, octets, mailbox.key, mailbox.name)
-        moved = unit.move("mailbox", mailbox.key, _TAKE, parameters, by=(uids, 1))
+        values = (uids, number, unseen, deleted, octets)
+        moved = unit.move("mailbox", _TAKE, values, (mailbox.key, mailbox.name), by=(uids, 1))
         if moved is None:
             raise NoSuchMailbox(f"{mailbox.account.address} has no mailbox {mailbox.name}")
         return Uid(moved[0] - uids), ModSeq(moved[1])

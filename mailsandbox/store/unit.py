@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mailsandbox.clock import commit_time_ns
-from mailsandbox.database.tx import Tx
+from mailsandbox.database.tx import Tx, Update
 from mailsandbox.errors import NoSuchAccount, NoSuchMailbox
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.logrow import LogRow
@@ -27,19 +27,11 @@ if TYPE_CHECKING:
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
-class Counting:
-    """An UPDATE that moves counters of one row, and the same with two of them told."""
-
-    __slots__ = ("sql", "telling")
-
-    def __init__(self, sql: str, counters: str) -> None:
-        self.sql = sql
-        self.telling = f"{sql} RETURNING {counters}"
-
-
-_NUMBER: Final = Counting(
-    "UPDATE accounts SET last_seq = last_seq + ?, messages = messages + ?, octets = octets + ? WHERE id = ?",
-    "last_seq, octets",
+_NUMBER: Final = Update(
+    "accounts",
+    "last_seq = last_seq + ?, messages = messages + ?, octets = octets + ?",
+    where="id = ?",
+    tells="last_seq, octets",
 )
 _LOG: Final = (
     "INSERT INTO changes (account_id, seq, first_seq, type, mailbox_id, mailbox, other_name, mod_seq, at, "
@@ -174,7 +166,7 @@ class Unit:
 
     def number(self, account: Account, count: int, *, messages: int = 0, octets: int = 0) -> tuple[int, int]:
         """Take `count` numbers of the account's log; returns the last, and the octets the account now holds."""
-        moved = self.move("account", account.key, _NUMBER, (count, messages, octets, account.key), by=(count, octets))
+        moved = self.move("account", _NUMBER, (count, messages, octets), (account.key,), by=(count, octets))
         if moved is None:
             raise NoSuchAccount(f"there is no account {account.address}")
         last, held = moved
@@ -186,19 +178,19 @@ class Unit:
         return last, held
 
     def move(
-        self, kind: str, key: int, change: Counting, parameters: tuple[object, ...], *, by: tuple[int, int]
+        self, kind: str, change: Update, values: tuple[object, ...], where: tuple[object, ...], *, by: tuple[int, int]
     ) -> tuple[int, int] | None:
-        """Move two counters of a row by `by`; returns what they are now, None where there is no such row."""
-        known = None if self.counters is None else self.counters.get((kind, key))
+        """Move two counters of the row `where` by `by`; returns what they are now, None where there is no such row."""
+        known = None if self.counters is None else self.counters.get((kind, where))
         moved: tuple[int, int] | None
         if known is None:
-            moved = self.tx.execute(change.telling, parameters).fetchone()
-        elif self.tx.execute(change.sql, parameters).rowcount:
+            moved = self.tx.update(change, values, where)
+        elif self.tx.execute(change.sql, (*values, *where)).rowcount:
             moved = known[0] + by[0], known[1] + by[1]
         else:
             moved = None
         if self.counters is not None and moved is not None:
-            self.counters[kind, key] = moved
+            self.counters[kind, where] = moved
         return moved
 
     def log(
