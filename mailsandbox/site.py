@@ -151,26 +151,27 @@ class Site:
 
         trace, octets, sha256 = _parted(incoming)
         large = len(octets) > LARGE
-        if large and sha256 is None:
-            sha256 = await asyncio.to_thread(lambda: hashlib.sha256(octets).digest())
+        if sha256 is None:
+            sha256 = await asyncio.to_thread(_sha256, octets) if large else _sha256(octets)
+        local = any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients)
+        shown = without_return_path(octets) if local else octets
 
         def take_in(tx: Tx) -> Mapping[str, Reply]:
             journey_id = self._journey_in(tx, incoming)
-            message = Message(incoming.envelope, trace, octets, incoming.queue_id, journey_id, sha256, incoming.clean)
+            message = Message(
+                incoming.envelope, trace, octets, incoming.queue_id, journey_id, shown, sha256, incoming.clean
+            )
             refused = self._placing.refusals_in(tx, message)
             if len(refused) < len(incoming.envelope.recipients):
                 self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
                 self._placing.place_in(tx, message, refused, tell=not incoming.each)
             return refused
 
-        local = any(self.is_local(recipient.address) for recipient in incoming.envelope.recipients)
-        shown = without_return_path(octets) if local else octets
         render = partial(self._shared.store.prepared, shown, sha256=sha256 if shown is octets else None)
         database = self._shared.database
         if not large:
             with render() if local else _NOTHING:
                 return _answer(incoming, await database.write(take_in))
-        assert sha256 is not None
         # What takes long is done before the transaction, for which others wait.
         with await asyncio.to_thread(render) if local else _NOTHING:
             async with written_ahead(database, octets, sha256=sha256):
@@ -223,7 +224,7 @@ class Site:
 
     def _hand_over_in(self, tx: Tx, envelope: Envelope, octets: bytes, queue_id: str) -> None:
         """A message that the site itself made (a delivery status notification) goes the normal path."""
-        message = Message(envelope, b"", octets, queue_id, JourneyId(queue_id))
+        message = Message(envelope, b"", octets, queue_id, JourneyId(queue_id), octets)
         self._placing.place_in(tx, message, self._placing.refusals_in(tx, message))
 
 
@@ -239,6 +240,10 @@ def _parted(incoming: Incoming) -> tuple[bytes, bytes, bytes | None]:
     if not earlier:
         return incoming.trace, octets, bytes.fromhex(incoming.accepted.sha256)
     return incoming.trace + octets[:earlier], octets[earlier:], None
+
+
+def _sha256(octets: bytes) -> bytes:
+    return hashlib.sha256(octets).digest()
 
 
 def _answer(incoming: Incoming, refused: Mapping[str, Reply]) -> Reply | EachReply:

@@ -17,7 +17,7 @@ import msgspec
 from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Tx
 from mailsandbox.deliver.aliases import Alias, Aliases, expand
-from mailsandbox.deliver.local import deliveries, went_round, without_return_path
+from mailsandbox.deliver.local import deliveries, went_round
 from mailsandbox.deliver.notifier import Notifier, Record
 from mailsandbox.journey.model import Delivered, Expanded, JourneyId, Undelivered
 from mailsandbox.mailqueue.model import Action, NewItem, QueuedItem, RecipientReport
@@ -41,6 +41,7 @@ class Message(msgspec.Struct, frozen=True):
     octets: bytes
     queue_id: str
     journey_id: str
+    shown: bytes  # `octets` as a mailbox gets them, where one may: without Return-Path fields
     sha256: bytes | None = None
     clean: bool = False  # trace and octets are known to be what every SMTP server can carry
 
@@ -52,7 +53,6 @@ _Kind = Literal["mailbox", "alias", "elsewhere"]  # what an address is here
 class _Round:
     """One message and all that comes of it: who has it already, and the aliases being expanded (`within`)."""
 
-    octets: bytes  # as it is delivered
     placed: set[str] = field(default_factory=set)
     expanded: set[str] = field(default_factory=set)
     within: frozenset[str] = frozenset()
@@ -107,7 +107,7 @@ class Placing:
     def place_in(self, tx: Tx, message: Message, refused: Mapping[str, Reply], *, tell: bool = True) -> None:
         """Place all recipients but the `refused`, as `refusals_in` found them. `tell`: their sender does not know."""
         reports = self._undelivered_in(tx, message, refused) if refused else []
-        around = _Round(without_return_path(message.octets))
+        around = _Round()
         self._place_in(tx, message, refused, around, reports if tell else [])
 
     def _place_in(
@@ -126,7 +126,7 @@ class Placing:
             names.add(name)
             (local if kind == "mailbox" else aliases if kind == "alias" else remote).append(recipient)
         if local:
-            reports += self._deliver_in(tx, message, local, around.octets)
+            reports += self._deliver_in(tx, message, local)
         if remote:
             onward = message.envelope.to(tuple(remote))
             now, trace = self._clock.now(), message.trace
@@ -154,10 +154,9 @@ class Placing:
 
     # Mailboxes
 
-    def _deliver_in(
-        self, tx: Tx, message: Message, recipients: Sequence[Recipient], octets: bytes
-    ) -> list[RecipientReport]:
+    def _deliver_in(self, tx: Tx, message: Message, recipients: Sequence[Recipient]) -> list[RecipientReport]:
         copies = deliveries(message.envelope, recipients, trace=message.trace)
+        octets = message.shown
         now = self._clock.now()
         known = message.sha256 if octets is message.octets else None
         for landed in self._store.deliver_in(tx, copies, octets, journey_id=message.journey_id, now=now, sha256=known):
@@ -227,6 +226,7 @@ class Placing:
             message.octets,
             self._new_id(),
             message.journey_id,
+            message.shown,
             message.sha256,
         )
         inner = replace(around, within=around.within | {canonical(recipient.address)})
