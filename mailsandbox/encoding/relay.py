@@ -62,6 +62,7 @@ class Paths(msgspec.Struct, frozen=True):
     smtputf8: bool
 
 
+_UNCHANGED: Final = Target()
 _ALL_ASCII: Final = Paths({}, {}, None, False)
 
 
@@ -95,7 +96,7 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
         return Refuse(refusal(553, paths.fatal), (paths.fatal,))
     binary = "BINARYMIME" in offers and "CHUNKING" in offers
     if (clean or is_clean(octets)) and (binary or not _may_say_binary(octets)):
-        return _outcome(octets, (), [], offers, paths, Target())
+        return _outcome(octets, (), [], offers, paths, _UNCHANGED)
     root = scan(octets)
     inspect = Inspection(octets)
     needs = needs_of(inspect, root)

@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.session = session
         self.offered = [f"{word} {rest}".rstrip() for word, rest in offers.keywords.items()]  # as shown
         self.most = offers.limit("MAILMAX")  # transactions (RFC 9422 §4.1)
+        self.most_recipients = offers.limit("RCPTMAX")  # of one (RFC 9422 §4.2)
         self.transactions = 0
         self.usable = True
         self._transport: asyncio.Transport | None = None
@@ -75,8 +76,13 @@ class Connection(asyncio.Protocol):
         # All that will be said is little: it needs no slices, and no other turn of the loop.
         little = not cut_at_end and len(transaction.load.octets) < SLICE // 2
         try:
-            await self._write(transaction)
-            while not transaction.done:
+            while True:
+                if not (little and self._go_on(transaction)):
+                    self._hear(transaction)
+                    if not transaction.over:
+                        await self._write(transaction)
+                if transaction.done:
+                    break
                 if cut_at_end and transaction.octets_sent and transaction.stage == "END":
                     self.session.note("fault: connection broken off after the end of data")
                     self.abort()
@@ -86,8 +92,6 @@ class Connection(asyncio.Protocol):
                         raise ConnectionResetError(self._why)
                     self._heeded = transaction if little else None
                     await self._sleep(_limit(transaction.stage, timeouts))
-                self._hear(transaction)
-                await self._write(transaction)
         except TimeoutError:
             transaction.lost(f"{self.hop.host}: no reply in time while waiting for {transaction.stage}")
             self.session.note("no reply in time")
@@ -106,14 +110,13 @@ class Connection(asyncio.Protocol):
             transaction.feed(answer)
 
     def _go_on(self, transaction: Transaction) -> bool:
-        """Say at once what the replies lead to, without a turn of `run`. False where it is needed."""
+        """Say at once what is to be said, and what the replies lead to. False where that ends or has to wait."""
         self._hear(transaction)
         transport = self._transport
         if transaction.done or transport is None or transport.is_closing():
             return False
         if pieces := transaction.drain():
             self._say(transport, pieces)
-        self._deadline_in(_limit(transaction.stage, self._timeouts))
         return not self._paused
 
     def _say(self, transport: asyncio.Transport, pieces: Sequence[Sent]) -> None:
@@ -124,7 +127,7 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, transaction: Transaction) -> None:
         pieces = transaction.drain()
-        if not pieces and (transaction.done or not self._paused):
+        if not pieces and not self._paused:
             return
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -233,7 +236,9 @@ class Connection(asyncio.Protocol):
             self._replies.extend(map(printable, replies))
             if self._waiter is None:
                 self.usable = False  # nothing was asked: mostly 421, going away
-            elif self._heeded is None or not self._go_on(self._heeded):
+            elif self._heeded is not None and self._go_on(self._heeded):
+                self._deadline_in(_limit(self._heeded.stage, self._timeouts))  # without a turn of `run`
+            else:
                 self._awake()
 
     def eof_received(self) -> None:

@@ -22,21 +22,22 @@ def mail_parameters(
 ) -> dict[str, str]:
     """The parameters of MAIL. `octets`: of the message as it will be sent, without dot-stuffing (RFC 1870 §5)."""
     parameters: dict[str, str] = {}
-    if "SIZE" in offers:
+    offered = offers.keywords
+    if "SIZE" in offered:
         parameters["SIZE"] = str(octets)
     if body:
         parameters["BODY"] = body
     if smtputf8:
         parameters["SMTPUTF8"] = ""
-    if "DSN" in offers:
+    if "DSN" in offered:
         # RFC 3461 §5.2.1: RET and ENVID go on unchanged; what did not come by SMTP may be no xtext yet.
         if envelope.ret:
             parameters["RET"] = envelope.ret
         if envelope.envid:
             parameters["ENVID"] = envelope.envid if is_xtext(envelope.envid) else encode_xtext(envelope.envid)
-    if envelope.require_tls and "REQUIRETLS" in offers:
+    if envelope.require_tls and "REQUIRETLS" in offered:
         parameters["REQUIRETLS"] = ""
-    if "DELIVERBY" in offers and (by := parse_deliver_by(envelope.deliver_by)) is not None:
+    if "DELIVERBY" in offered and (by := parse_deliver_by(envelope.deliver_by)) is not None:
         parameters["BY"] = str(by.after(seconds_used))
     return parameters
 
@@ -46,7 +47,7 @@ def recipient_parameters(
 ) -> dict[str, str]:
     """The parameters of RCPT. `tell_delay`: the server is asked for it, as it keeps no deadline."""
     parameters: dict[str, str] = {}
-    if "DSN" in offers:
+    if "DSN" in offers.keywords:
         # RFC 3461 §5.2.1: NOTIFY and ORCPT go on unchanged; ORCPT of type utf-8 in ASCII where need be (RFC 6533 §3).
         notify = recipient.notify
         if tell_delay and "NEVER" not in notify:

@@ -20,7 +20,7 @@ class HopRecord:
         self._hop = hop
         self._started_at = started_at
         self._sha256_in = sha256
-        self._envelope = EnvelopeRecord(message.envelope.reverse_path, [])
+        self._envelope: EnvelopeRecord | None = None  # as it was said
         self._sent: Accept | Convert | None = None
         self._findings: list[Finding] = []
         self._offers: list[str] = []
@@ -47,9 +47,11 @@ class HopRecord:
     def said(self, mail: dict[str, str], recipients: dict[str, dict[str, str]], reverse_path: str) -> None:
         """The envelope as it went over the wire; of several transactions all recipients, once each."""
         shown = {address: parameters for address, parameters in recipients.items() if parameters}
-        before = self._envelope
-        everybody = list(dict.fromkeys((*before.recipients, *recipients))) if before.recipients else list(recipients)
-        self._envelope = EnvelopeRecord(reverse_path, everybody, mail, before.recipient_parameters | shown)
+        everybody = list(recipients)
+        if (before := self._envelope) is not None:
+            everybody = list(dict.fromkeys((*before.recipients, *recipients)))
+            shown = before.recipient_parameters | shown
+        self._envelope = EnvelopeRecord(reverse_path, everybody, mail, shown)
 
     def sent(self, octets: bytes) -> None:
         """The message data went out."""
@@ -60,9 +62,7 @@ class HopRecord:
     def finish(self, transcript: list[TranscriptLine], *, ended_at: float) -> Attempted:
         """The record."""
         message, sent = self._message, self._sent
-        envelope = self._envelope
-        if not envelope.recipients:
-            envelope = EnvelopeRecord(envelope.reverse_path, list(self.outcomes))
+        envelope = self._envelope or EnvelopeRecord(message.envelope.reverse_path, list(self.outcomes))
         edits = sent.edits if sent is not None else ()
         return Attempted(
             site=message.site,

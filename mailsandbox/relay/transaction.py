@@ -108,6 +108,11 @@ class Transaction(msgspec.Struct, eq=False):
         """Nothing more to say and no reply due."""
         return not self._due
 
+    @property
+    def over(self) -> bool:
+        """Done, and all that was to be said has been drained."""
+        return not self._due and not self._out
+
     def drain(self) -> list[Sent]:
         """Take what is to be written now."""
         out, self._out = self._out, []

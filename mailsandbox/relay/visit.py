@@ -212,7 +212,7 @@ class Visit(Struct, eq=False):
     ) -> bool:
         """As many transactions as the server's limit on recipients asks for."""
         rest = list(recipients)
-        limit = connection.offers.limit("RCPTMAX") or len(rest)  # RFC 9422 §4.2
+        limit = connection.most_recipients or len(rest)
         first = True
         while rest and (first or connection.usable):
             batch, rest = rest[:limit], rest[limit:]
@@ -266,9 +266,9 @@ class Visit(Struct, eq=False):
             lines,
             verdict.octets,
             # RFC 3030 §2: one round trip less, and no octet is touched. Postfix and Sendmail never ask for it.
-            bdat=verdict.use_bdat or ("CHUNKING" in offers and kit.policy.emulate in _BDAT_ALWAYS),
+            bdat=verdict.use_bdat or ("CHUNKING" in offers.keywords and kit.policy.emulate in _BDAT_ALWAYS),
             lmtp=self.hop.lmtp,
-            pipelining="PIPELINING" in offers,
+            pipelining="PIPELINING" in offers.keywords,
         )
         return Transaction(load), traced
 

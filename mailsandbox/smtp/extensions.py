@@ -9,6 +9,12 @@ class Offers:
     """The extensions of one server. Keywords are upper case; parameters are kept as written."""
 
     keywords: dict[str, str] = field(default_factory=dict)
+    size: int | None = field(init=False, compare=False, repr=False)  # see below: it is asked for with every message
+
+    def __post_init__(self) -> None:
+        """`size`: the largest message in octets (RFC 1870 §4); None where no limit is announced (absent, or 0)."""
+        words = self.parameters("SIZE")
+        object.__setattr__(self, "size", int(words[0]) or None if words and words[0].isdecimal() else None)
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> "Offers":
@@ -22,12 +28,6 @@ class Offers:
     def parameters(self, keyword: str) -> list[str]:
         """The words after the keyword; empty where it is not offered."""
         return self.keywords.get(keyword, "").split()
-
-    @property
-    def size(self) -> int | None:
-        """Largest message in octets (RFC 1870 §4); None where no limit is announced (absent, or 0)."""
-        words = self.parameters("SIZE")
-        return int(words[0]) or None if words and words[0].isdecimal() else None
 
     def limit(self, name: str) -> int | None:
         """What LIMITS announces under that name, as "RCPTMAX" (RFC 9422 §3); None where it announces nothing of use."""

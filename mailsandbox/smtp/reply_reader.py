@@ -39,7 +39,13 @@ class ReplyReader:
         if len(self._buffer) > MAX_LINE:
             raise PeerViolation(f"reply line longer than {MAX_LINE} octets: {_shown(self._buffer)}")
         # RFC 5321 §2.3.8: lines end with CRLF; a bare LF is read as Postfix reads it, it cannot be misunderstood.
-        return [whole for line in lines if (whole := self._line(line.removesuffix(b"\r"))) is not None]
+        replies = []
+        for ended in lines:
+            line = ended.removesuffix(b"\r")
+            whole = _whole(line) if not self._lines and len(line) <= _SHORT else None
+            if whole is not None or (whole := self._line(line)) is not None:
+                replies.append(whole)
+        return replies
 
     def eof(self) -> None:
         """The server closed. Raises PeerViolation in the middle of a reply."""
@@ -47,8 +53,6 @@ class ReplyReader:
             raise PeerViolation("connection closed in the middle of a reply")
 
     def _line(self, line: bytes) -> Reply | None:
-        if not self._lines and len(line) <= _SHORT and (whole := _whole(line)) is not None:
-            return whole
         # RFC 5321 §4.2: Reply-code = %x32-35 %x30-35 %x30-39; the second digit is read more widely, as all clients do.
         code, separator = line[:3], line[3:4]
         if len(line) > MAX_LINE:
