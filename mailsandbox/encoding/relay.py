@@ -94,7 +94,7 @@ def _strict(octets: bytes, offers: Offers, envelope: Envelope, policy: RelayPoli
     paths = paths_for(envelope, offers)
     if paths.fatal is not None:
         return Refuse(refusal(553, paths.fatal), (paths.fatal,))
-    binary = "BINARYMIME" in offers and "CHUNKING" in offers
+    binary = "BINARYMIME" in offers.keywords and "CHUNKING" in offers.keywords
     if (clean or is_clean(octets)) and (binary or not _may_say_binary(octets)):
         return _outcome(octets, (), [], offers, paths, _UNCHANGED)
     root = scan(octets)

@@ -91,10 +91,10 @@ class Queue:
         tx.after_commit(lambda: self._accepted(item, content))
 
     def _accepted(self, item: NewItem, content: int) -> None:
-        rows = tuple(
+        rows = [
             QueuedRecipient(number, recipient, RecipientStatus.ACTIVE, 0, item.received_at, warned=False)
             for number, recipient in enumerate(item.envelope.recipients)
-        )
+        ]
         size = len(item.trace) + len(item.octets)
         queued = QueuedItem(
             item.queue_id,
@@ -104,7 +104,7 @@ class Queue:
             item.received_at,
             size,
             held=False,
-            recipients=rows,
+            recipients=tuple(rows),
         )
         if self._closing:
             return  # leased by us: the next start takes it over

@@ -77,10 +77,10 @@ class Connection(asyncio.Protocol):
         little = not cut_at_end and len(transaction.load.octets) < SLICE // 2
         try:
             while True:
-                if not (little and self._go_on(transaction)):
+                if not little:
                     self._hear(transaction)
-                    if not transaction.over:
-                        await self._write(transaction)
+                if not (little and self._go_on(transaction)) and not transaction.over:
+                    await self._write(transaction)
                 if transaction.done:
                     break
                 if cut_at_end and transaction.octets_sent and transaction.stage == "END":
@@ -104,9 +104,10 @@ class Connection(asyncio.Protocol):
 
     def _hear(self, transaction: Transaction) -> None:
         """Give the transaction the replies that have come."""
-        while self._replies and not transaction.done:
-            answer = self._replies.popleft()
-            note_reply(self.session, answer)
+        replies, session = self._replies, self.session
+        while replies and not transaction.done:
+            answer = replies.popleft()
+            note_reply(session, answer)
             transaction.feed(answer)
 
     def _go_on(self, transaction: Transaction) -> bool:
@@ -233,7 +234,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         if replies:
-            self._replies.extend(map(printable, replies))
+            self._replies += replies
             if self._waiter is None:
                 self.usable = False  # nothing was asked: mostly 421, going away
             elif self._heeded is not None and self._go_on(self._heeded):

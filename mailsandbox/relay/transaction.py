@@ -73,6 +73,7 @@ class Transaction(msgspec.Struct, eq=False):
     octets_sent: bool = False  # the whole message, with its end
     shutting: bool = False  # 421: the server closes the connection (RFC 5321 §3.8)
     reusable: bool = False
+    done: bool = False  # no reply is due
     _due: deque[_Expected] = msgspec.field(default_factory=deque)
     _out: list[Sent] = []
     _accepted: list[int] = []
@@ -104,14 +105,9 @@ class Transaction(msgspec.Struct, eq=False):
         return self._due[0].stage if self._due else "DONE"
 
     @property
-    def done(self) -> bool:
-        """Nothing more to say and no reply due."""
-        return not self._due
-
-    @property
     def over(self) -> bool:
         """Done, and all that was to be said has been drained."""
-        return not self._due and not self._out
+        return self.done and not self._out
 
     def drain(self) -> list[Sent]:
         """Take what is to be written now."""
@@ -137,12 +133,13 @@ class Transaction(msgspec.Struct, eq=False):
             case "END":
                 self._on_end(expected.index, answer)
             case "RSET":
-                self.reusable = _done(answer)
+                self.reusable, self.done = _done(answer), True  # nothing follows it
                 return
         if self.shutting:
             self._shut(answer)
         elif not self._due:
             self._go_on()
+        self.done = not self._due
 
     def lost(self, why: str) -> None:
         """The connection is gone, or an answer did not come in time: settle what is open."""
@@ -155,6 +152,7 @@ class Transaction(msgspec.Struct, eq=False):
         self._due.clear()
         self._out.clear()
         self.reusable = False
+        self.done = True
 
     # What is said
 

@@ -282,7 +282,7 @@ class Visit(Struct, eq=False):
             if 200 <= answer.code < 300:
                 # RFC 2033: LMTP is final delivery. RFC 3461 §5.2.2: a server without DSN cannot tell of success.
                 lmtp = self.hop.lmtp
-                relayed = "DSN" not in offers and not lmtp
+                relayed = "DSN" not in offers.keywords and not lmtp
                 outcome: Outcome = Done(answer, relayed, lmtp, traced and not lmtp, remote)
             else:
                 outcome = _outcome(answer, remote, to_rcpt=index in transaction.refused)

@@ -66,7 +66,8 @@ class ReplyReader:
         if len(self._lines) >= MAX_LINES:
             raise PeerViolation(f"reply of more than {MAX_LINES} lines")
         self._code = number
-        self._lines.append(line[4:].decode("utf-8", "surrogateescape"))
+        # Octets that are no UTF-8 are shown as \\xNN: replies are stored, and end up in notifications.
+        self._lines.append(line[4:].decode("utf-8", "backslashreplace"))
         if separator == b"-":
             return None
         lines, self._lines = self._lines, []
