@@ -5,9 +5,9 @@ from typing import Final
 
 _STATEMENTS: Final = 512  # more than the program has, so that none is prepared twice
 
-# bytes(octets) is octets. Without an adapter Python 3.11 looks for one for each value of bytes (not of str or int),
-# and raises and drops an AttributeError on the way: a fifth of what binding a statement's values costs.
-sqlite3.register_adapter(bytes, bytes)
+# It gives the octets themselves, by the shortest way there is. Without an adapter Python 3.11 looks for one for each
+# value of bytes (not of str or int), and raises and drops an AttributeError on the way: a fifth of what binding costs.
+sqlite3.register_adapter(bytes, bytes.__bytes__)
 
 
 def connect(path: str, *, durable: bool = False, read_only: bool = False) -> sqlite3.Connection:
