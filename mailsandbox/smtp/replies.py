@@ -45,15 +45,22 @@ class Reply(msgspec.Struct, frozen=True):
         """5yz: will not become better."""
         return self.code >= 500
 
+    @property
+    def line(self) -> str | None:
+        """The only line, without CRLF, of a reply that is one short line of ASCII, as nearly all are; else None."""
+        if len(self.lines) == 1 and len(text := self.lines[0]) < _SHORT and text.isascii() and text.isprintable():
+            return f"{self.code} {self.enhanced} {text}" if self.enhanced else f"{self.code} {text}"
+        return None
+
     def encode(self, *, utf8: bool = False) -> bytes:
         """Wire form with CRLF; every line but the last has a hyphen after the code (RFC 5321 §4.2.1).
 
         Reply text is ASCII unless the client asked for SMTPUTF8 (RFC 5321 §4.2, RFC 6531 §3.7.4.1), and no line is
         longer than 512 octets (RFC 5321 §4.5.3.1.5): what is longer goes on in another line.
         """
+        if (line := self.line) is not None:
+            return f"{line}\r\n".encode("ascii")
         prefix = f"{self.enhanced} " if self.enhanced else ""
-        if len(self.lines) == 1 and len(text := self.lines[0]) < _SHORT and text.isascii() and text.isprintable():
-            return f"{self.code} {prefix}{text}\r\n".encode("ascii")
         texts = [piece for line in self.lines for piece in _pieces(line, utf8=utf8)] or [b""]
         code, before = b"%d" % self.code, prefix.encode("ascii")
         rows = [b"".join((code, b"-", before, text, b"\r\n")) for text in texts[:-1]]

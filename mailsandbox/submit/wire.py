@@ -192,7 +192,8 @@ class SmtpWire(SmtpCommands):
             answer = self._count(answer)
         if answer.enhanced and not self.spec.enhanced_codes:
             answer = Reply(answer.code, "", answer.lines)
-        octets = answer.encode(utf8=utf8)
+        line = answer.line
+        octets = answer.encode(utf8=utf8) if line is None else f"{line}\r\n".encode("ascii")
         self._out.append(octets)
         if self._may_quote:
             # What was not shown of the command may stand in the reply to it.
@@ -203,11 +204,13 @@ class SmtpWire(SmtpCommands):
             )
             self._record.server(str(Reply(answer.code, answer.enhanced, (text,))))
             self._may_quote = ""
+        elif line is not None:
+            self._record.server(line)
         elif len(answer.lines) == 1:
             self._record.server(octets[:-2].decode())
         else:
-            for line in octets.decode().splitlines():
-                self._record.server(line)
+            for one in octets.decode().splitlines():
+                self._record.server(one)
         if self._legible.in_doubt and code == 250 and self._verb in _BEGIN_ANEW:
             self._legible.in_doubt = False
         if code in _FLUSHED:
