@@ -5,7 +5,7 @@ octets and declarations in, a verdict out. Conversion writes an edit list over t
 identical on both sides. Knows nothing of connections, queues or storage.
 """
 
-from mailsandbox.encoding.classify import Needs, is_clean, needs
+from mailsandbox.encoding.classify import MAX_LINE, Needs, is_clean, needs
 from mailsandbox.encoding.receive import judge_received
 from mailsandbox.encoding.relay import prepare
 from mailsandbox.encoding.verdicts import (
@@ -21,6 +21,7 @@ from mailsandbox.encoding.verdicts import (
 )
 
 __all__ = [
+    "MAX_LINE",
     "Accept",
     "Convert",
     "DkimKey",

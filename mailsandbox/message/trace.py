@@ -13,7 +13,6 @@ from typing import Final
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _KEPT: Final = 512  # beginnings of Received fields that are kept: one for each client
-_WITHOUT_LINE_ENDS: Final = {13: None, 10: None}
 MAX_LEADING: Final = 1 << 16  # octets looked at for Received fields at the beginning
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
@@ -68,10 +67,11 @@ def received_field(
     there is exactly one (RFC 5321 §7.2: others must not be disclosed).
     """
     lines, last = _received_from(helo, peer, by, protocol, tls)
-    last += _UNSAFE.sub("", queue_id).strip() or "unknown"
+    last += queue_id if queue_id.isalnum() else _word(queue_id)
     if recipient:
         lines += last + "\r\n"
-        last = f"\tfor <{recipient.translate(_WITHOUT_LINE_ENDS)}>"
+        forward_path = recipient.replace("\r", "").replace("\n", "")
+        last = f"\tfor <{forward_path}>"
     date = format_date(at)
     ending = f"; {date}\r\n" if len(last) < 40 else f";\r\n\t{date}\r\n"
     return f"{lines}{last}{ending}".encode("utf-8", "surrogateescape")
