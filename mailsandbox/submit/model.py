@@ -159,7 +159,8 @@ class RunQueue(Protocol):
 class SubmitContext:
     """What the listeners of a site share. `accept` returns when the message is durable, or raises StoreError or
     QueueError, which the client sees as 452 4.3.1; its reply goes to the client. It is begun where the last octet is
-    read and becomes a task only when it waits: before that there is no current task, as asyncio.timeout() needs one.
+    read, goes on where the first future it waits for is done, and becomes a task when it waits again: before that there
+    is no current task, as asyncio.timeout() needs one.
     EachReply is for `Incoming.each` only. `expand`: the members of an alias or list, None where an address is none.
     """
 

@@ -110,7 +110,7 @@ class SmtpReceiving(SmtpWire):
         self._reading = "waiting"
         spool, self._spool = self._spool, None
         assert spool is not None
-        self._step(self._conclude(spool))
+        self._step(self._conclude(spool), once=True)
 
     async def _conclude(self, spool: Spool) -> None:
         transaction = self.envelope

@@ -102,8 +102,16 @@ class SmtpWire(SmtpCommands):
 
     # -- commands, stepped -------------------------------------------------------------------------------------------
 
-    def _step(self, command: Coroutine[Any, Any, None]) -> None:  # Any: asyncio's own protocol between task and future
-        """Run a command as far as it goes without waiting; its rest becomes a task."""
+    def _step(
+        self,
+        command: Coroutine[Any, Any, None],  # Any: asyncio's own protocol between task and future
+        *,
+        once: bool = False,
+    ) -> None:
+        """Run a command as far as it goes without waiting; its rest becomes a task.
+
+        `once`: it waits for one future mostly, and goes on where that is done; a task only if it waits again.
+        """
         try:
             waiting = start(command)
         except Exception as error:
@@ -114,7 +122,19 @@ class SmtpWire(SmtpCommands):
                 self._reading = "waiting"
             self._flush()
             self._waited_for = waiting
-            self._shared.spawn(self._wait(waiting), "command")
+            if not (once and waiting.when_done(self._resume)):
+                self._shared.spawn(self._wait(waiting), "command")
+
+    def _resume(self, waiting: Waiting) -> None:
+        try:
+            if not waiting.ends():
+                self._shared.spawn(self._wait(waiting), "command")
+                return
+        except (ConnectionError, asyncio.CancelledError):
+            self._end("")
+        except Exception as error:
+            self._failed(error)
+        self._waited(waiting)
 
     async def _wait(self, waiting: Waiting) -> None:
         try:
@@ -126,6 +146,9 @@ class SmtpWire(SmtpCommands):
             raise
         except Exception as error:
             self._failed(error)
+        self._waited(waiting)
+
+    def _waited(self, waiting: Waiting) -> None:
         # It may have begun the next that waits: the end of a message goes on with the commands behind it.
         if self._waited_for is waiting:
             self._waited_for = None  # and with it what it waited for, which may hold the message

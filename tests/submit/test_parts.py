@@ -192,6 +192,60 @@ async def test_a_coroutine_that_waits_goes_on_as_a_task():
     assert steps == ["first", "end"]
 
 
+async def test_what_waits_for_one_future_goes_on_where_that_is_done_and_as_a_task_if_it_waits_again():
+    steps = []
+    loop = asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+
+    async def command() -> None:
+        steps.append(await first)
+        steps.append(asyncio.current_task())
+        await second
+        async with asyncio.timeout(1):  # needs a current task
+            await asyncio.sleep(0)
+        steps.append("end")
+
+    waiting = start(command())
+    assert waiting is not None
+    ended = []
+    assert waiting.when_done(lambda waited: ended.append(waited.ends()))
+    first.set_result("first")
+    await asyncio.sleep(0)
+    assert steps == ["first", None]
+    assert ended == [False]
+    task = asyncio.ensure_future(waiting.rest())
+    second.set_result(None)
+    await task
+    assert steps == ["first", None, "end"]
+
+
+async def test_what_waits_for_a_task_only_is_no_future_to_be_waited_for():
+    waiting = start(within_task())
+    assert waiting is not None
+    assert not waiting.when_done(lambda waited: None)
+    await waiting.rest()
+
+
+async def test_a_failure_of_the_future_is_raised_where_it_was_awaited():
+    future = asyncio.get_running_loop().create_future()
+    caught = []
+
+    async def command() -> None:
+        try:
+            await future
+        except ZeroDivisionError as error:
+            caught.append(error)
+
+    waiting = start(command())
+    assert waiting is not None
+    ended = []
+    assert waiting.when_done(lambda waited: ended.append(waited.ends()))
+    future.set_exception(ZeroDivisionError())
+    await asyncio.sleep(0)
+    assert len(caught) == 1
+    assert ended == [True]
+
+
 async def test_cancelling_the_task_cancels_what_waits():
     seen = []
 
