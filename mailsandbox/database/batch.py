@@ -124,7 +124,7 @@ class Batch:
             return
         try:
             if self._tx.connection.in_transaction:
-                self._tx.execute("COMMIT")
+                self._tx.connection.commit()  # which takes the GIL once afterwards, a cursor would twice
         except sqlite3.Error as error:
             self._broken = self._failure(error)
             self._roll_back()

@@ -26,7 +26,8 @@ _COLUMNS: Final = (
     "to_key, cc_key, message_id, in_reply_to, reference_ids, base_subject, preview"
 )
 _SUMMARY: Final = (
-    f"INSERT INTO contents (id, refs, size, {_COLUMNS}) VALUES (?, ?, ?{', ?' * (_COLUMNS.count(',') + 1)})"
+    f"INSERT INTO contents (id, refs, size, {_COLUMNS}) VALUES (?, ?, ?{', ?' * (_COLUMNS.count(',') + 1)}) "
+    "ON CONFLICT (id) DO NOTHING"
 )
 _SUMMARISE: Final = f"UPDATE contents SET {_COLUMNS.replace(',', ' = ?,')} = ? WHERE id = ?"
 _RENDERING: Final = "INSERT INTO renderings (content_id, envelope, body, bodystructure, parts) VALUES (?, ?, ?, ?, ?)"
@@ -66,15 +67,27 @@ class Contents:
         tx = unit.tx
         digest = sha256 or hashlib.sha256(octets).digest()
         key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
-        row = tx.update(_SHARE, (copies,), (key,)) if refs > 1 else None
-        if row is not None:
-            self._blobs.release(tx, key)  # the contents row holds one already
-            size, message_id, in_reply_to, references = row
-            return Content(key, size, message_id, _related(references.split(), in_reply_to))
-        rendered = self._prepared.get(digest) or self._render(octets)
-        tx.execute(_SUMMARY, (key, copies, len(octets), *self._summary(rendered)))
+        rendered = self._prepared.get(digest)
+        # What is rendered already is mostly new here, and its octets are there for the queue it comes from.
+        if rendered is None and refs > 1 and (shared := self._add_copies(tx, key, copies)) is not None:
+            return shared
+        if rendered is None:
+            rendered = self._render(octets)
+        if not tx.execute(_SUMMARY, (key, copies, len(octets), *self._summary(rendered))).rowcount:
+            shared = self._add_copies(tx, key, copies)
+            assert shared is not None  # the blob is locked, and so the row stays
+            return shared
         self._insert_rendering(unit, key, rendered)
-        return Content(key, len(octets), rendered.message_id, _related(list(rendered.references), rendered.in_reply_to))
+        return Content(key, len(octets), rendered.message_id, _related(rendered.references, rendered.in_reply_to))
+
+    def _add_copies(self, tx: Tx, key: int, copies: int) -> Content | None:
+        """Count `copies` more of a content whose blob was put once more; None where only the blob is there."""
+        row = tx.update(_SHARE, (copies,), (key,))
+        if row is None:
+            return None
+        self._blobs.release(tx, key)  # the contents row holds one already
+        size, message_id, in_reply_to, references = row
+        return Content(key, size, message_id, _related(references.split(), in_reply_to))
 
     def share(self, tx: Tx, counts: dict[int, int]) -> None:
         """Count further copies: by content key."""

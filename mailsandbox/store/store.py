@@ -241,12 +241,13 @@ class Store:
         unit = Unit(tx, self.clock.now() if now is None else now, self._close_gap, delivering=True)
         lock_accounts(tx, [delivery.account for delivery in deliveries])
         content = self.contents_of.put(unit, octets, copies=len(deliveries), sha256=sha256)
-        landed: list[Landed | None] = [None] * len(deliveries)
         # In the order of addresses: two daemons that make the same accounts then wait instead of deadlocking.
-        for index in sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account)):
-            landed[index] = self._deliver_one(unit, deliveries[index], content, journey_id)
+        order: Sequence[int] = range(len(deliveries))
+        if len(deliveries) > 1:
+            order = sorted(order, key=lambda index: canonical(deliveries[index].account))
+        landed = {index: self._deliver_one(unit, deliveries[index], content, journey_id) for index in order}
         self._watch(unit)
-        return [each for each in landed if each is not None]
+        return [landed[index] for index in range(len(deliveries))]
 
     def room_in(self, tx: Tx, address: str) -> tuple[int, int] | None:
         """The account's quota, and what is left of it, in octets; None where it has none."""

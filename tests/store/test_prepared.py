@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from letters import BOB, letter, to_bob
+from letters import BOB, TRACE, letter, to_bob
 
 from mailsandbox.clock import ManualClock
 from mailsandbox.database.tx import Database
@@ -67,3 +67,18 @@ async def test_the_same_octets_twice_at_once_are_stored_though_one_ends_first(
             pass
         await counting.database.write(delivery(counting, OCTETS))
     assert rendered == [OCTETS, OCTETS, OCTETS]
+
+
+async def test_what_was_rendered_though_its_content_is_here_already_joins_that(counting: Store) -> None:
+    for _ in range(3):
+        await counting.deliver([to_bob()], OCTETS)
+    state = await counting.open_mailbox(BOB, "INBOX")
+    first, second, third = state.uids
+    assert len({row.content_id for row in state.rows.values()}) == 1
+    assert len({row.thread_id for row in state.rows.values()}) == 1
+    await counting.remove(BOB, "INBOX", [first, third])
+    assert await counting.contents([state.rows[second]]) == [TRACE + OCTETS]
+    await counting.remove(BOB, "INBOX", [second])
+    for table in ("contents", "renderings", "blobs", "blob_octets"):
+        count = await counting.database.read(lambda tx, of=table: tx.execute(f"SELECT count(*) FROM {of}").fetchone())
+        assert count == (0,), table
