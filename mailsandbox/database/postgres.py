@@ -34,11 +34,12 @@ READERS: Final = 4  # threads and connections
 MAX_BATCH: Final = 256  # works in one transaction, which holds the rows they lock
 ATTEMPTS: Final = 6  # at a work that lost a deadlock
 MAX_PAYLOAD: Final = 7_000  # octets; PostgreSQL's limit for NOTIFY is 8,000
+_PATIENCE: Final = 5  # milliseconds that a work waits for rows while it holds those of others
 _CONNECT_TIMEOUT: Final = 5  # seconds
 _ASKED: Final = 5.0  # seconds; how long a server that went away in COMMIT is asked what became of it
 _PAUSE: Final = 0.1  # seconds between two such questions
 
-Settled = tuple[list[Submission], list[Any], list[Callable[[], None]]]  # Any: results of unrelated works
+Settled = tuple[list[Any], list[Callable[[], None]]]  # Any: results of unrelated works, the first of a batch
 
 _log = logging.getLogger(__name__)
 
@@ -173,16 +174,18 @@ class PostgresDatabase:
         self._scheduled = False
         self._running = True
         batch = [self._pending.popleft() for _ in range(min(len(self._pending), MAX_BATCH))]
-        self._write_worker.submit(lambda: self._run_batch(batch), self._end_batch)
+        self._write_worker.submit(lambda: self._run_batch(batch), lambda result: self._end_batch(batch, result))
 
-    def _end_batch(self, results: object) -> None:
+    def _end_batch(self, batch: list[Submission], result: object) -> None:
         self._running = False
-        if isinstance(results, BaseException):
-            _log.error("the database writer failed", exc_info=results)
+        if isinstance(result, BaseException):
+            _log.error("the database writer failed", exc_info=result)
         else:
-            assert isinstance(results, list)
-            for submissions, outcomes, callbacks in results:
-                settle(submissions, outcomes, callbacks)
+            assert isinstance(result, tuple)
+            outcomes, callbacks = result
+            done = len(outcomes)
+            self._pending.extendleft(reversed(batch[done:]))
+            settle(batch[:done], outcomes, callbacks)
         if self._pending:
             self._schedule()
         else:
@@ -190,32 +193,28 @@ class PostgresDatabase:
 
     # -- in the writer's thread
 
-    def _run_batch(self, batch: list[Submission]) -> list[Settled]:
-        """All in one transaction; when one of them fails, each in its own."""
-        try:
-            return [self._transact(batch)]
-        except BaseException as error:
-            gone = isinstance(error, psycopg.OperationalError)
-            if not lost_a_race(error) and (gone or len(batch) == 1):
-                return [(batch, [self._outcome(error)] * len(batch), [])]
-        return [self._attempt(submission) for submission in batch]
-
-    def _attempt(self, submission: Submission) -> Settled:
-        """One work in its own transaction, again if it lost a deadlock."""
+    def _run_batch(self, batch: list[Submission]) -> Settled:
+        """As many of the first as one transaction takes; again if it lost a deadlock."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._transact([submission])
+                return self._transact(batch)
             except BaseException as error:
-                if lost_a_race(error) and attempt < ATTEMPTS:
+                if lost_a_race(error):
+                    if attempt < ATTEMPTS:
+                        continue
+                elif isinstance(error, psycopg.OperationalError):  # what befalls the database befalls all
+                    return [self._outcome(error)] * len(batch), []
+                elif len(batch) > 1:
+                    batch = batch[:1]  # whose failure it is shows when it is alone
                     continue
-                return [submission], [self._outcome(error)], []
+                return [self._outcome(error)], []
         raise AssertionError("unreachable")
 
     def _transact(self, batch: list[Submission]) -> Settled:
         connection, number = self._begin()
         tx = PostgresTx(connection, self._statements)
         try:
-            outcomes = [submission.work(tx) for submission in batch]
+            outcomes = self._run_works(tx, batch)
             self._notify(tx)
         except BaseException:
             self._roll_back(connection)
@@ -226,7 +225,37 @@ class PostgresDatabase:
             self._roll_back(connection)
             if not isinstance(error, psycopg.OperationalError) or not self._is_committed(number):
                 raise
-        return batch, outcomes, tx.callbacks
+        return outcomes, tx.callbacks
+
+    def _run_works(self, tx: PostgresTx, batch: list[Submission]) -> list[Any]:  # Any: as Settled
+        """The results of the first works, or their errors: what fails behind the first is undone on its own.
+
+        Only the first waits for rows that other daemons hold. Another holds rows of those before it: were it to wait,
+        and the other daemon for these, both would stand until PostgreSQL sees the deadlock, a second later. It begins
+        the next transaction instead.
+        """
+        outcomes = [batch[0].work(tx)]
+        if len(batch) == 1:
+            return outcomes
+        tx.connection.execute(f"SET LOCAL lock_timeout = {_PATIENCE}")
+        tx.connection.execute("SAVEPOINT work")
+        for submission in batch[1:]:
+            done, told = len(tx.callbacks), len(tx.topics)
+            try:
+                outcomes.append(submission.work(tx))
+            except BaseException as error:
+                lost = isinstance(error, psycopg.OperationalError) and not isinstance(error, errors.LockNotAvailable)
+                if lost or lost_a_race(error):
+                    raise
+                tx.undone(callbacks=done, topics=told)
+                tx.connection.execute("ROLLBACK TO SAVEPOINT work")
+                if isinstance(error, errors.LockNotAvailable):
+                    break
+                outcomes.append(self._outcome(error))
+            else:
+                tx.connection.execute("RELEASE SAVEPOINT work; SAVEPOINT work", prepare=False)
+        tx.connection.execute("SET LOCAL lock_timeout TO DEFAULT")  # COMMIT waits its turn to notify
+        return outcomes
 
     def _is_committed(self, number: str) -> bool:
         """Whether a transaction whose COMMIT was not answered is in the database all the same.

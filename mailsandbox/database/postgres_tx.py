@@ -66,6 +66,13 @@ class PostgresTx:
     def announce(self, topic: str) -> None:
         self.topics[topic] = None
 
+    def undone(self, *, callbacks: int, topics: int) -> None:
+        """Forget what a work did that is undone: all but so many of the callbacks and topics."""
+        del self.callbacks[callbacks:]
+        for topic in list(self.topics)[topics:]:
+            del self.topics[topic]
+        self.memo.clear()
+
 
 def lost_a_race(error: BaseException) -> bool:
     """Whether another daemon was quicker, so that the work may succeed when it is run again."""

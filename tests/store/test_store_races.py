@@ -1,9 +1,11 @@
 """Two daemons change the same things at the same moment: as if one had come after the other, whatever the two are."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 import pytest
 from audit import audit
 from interleaving import Work, at_once, meanwhile
@@ -13,7 +15,7 @@ from postgres_cluster import Cluster
 from mailsandbox.clock import ManualClock
 from mailsandbox.database import open_database
 from mailsandbox.database.tx import Tx
-from mailsandbox.errors import StoreError
+from mailsandbox.errors import MailboxExists, NoSuchMailbox, StoreError
 from mailsandbox.store.changelog import cut_changes
 from mailsandbox.store.model import AppendItem, Delivery, Flags
 from mailsandbox.store.retention import Limits, Retention, RetentionPolicy
@@ -192,4 +194,41 @@ async def test_a_message_expunged_while_contents_are_rendered_anew_is_passed_ove
     monkeypatch.setattr(pair.here.database, "write", late)
     await pair.here.reindex()
     assert removed == [[1]]
+    assert await pair.audit() == []
+
+
+async def test_a_work_that_has_to_wait_for_another_daemon_does_not_keep_those_before_it_waiting(pair: Pair) -> None:
+    """So two daemons, each with works for the same accounts in another order, do not wait for each other."""
+    accounts = ("ann@beta.test", BOB, "eve@beta.test")
+    for account in accounts:
+        await pair.here.ensure_account(account)
+    with psycopg.connect(pair.url) as other:
+        other.execute("SELECT 1 FROM accounts WHERE address = %s FOR UPDATE", (BOB,))
+        works = [asyncio.ensure_future(pair.here.deliver([Delivery(each, b"")], letter())) for each in accounts]
+        async with asyncio.timeout(10):
+            await works[0]
+        assert [work.done() for work in works] == [True, False, False]
+    await asyncio.gather(*works)
+    assert await pair.audit() == []
+
+
+async def test_a_work_that_fails_between_others_leaves_their_announcements_and_results_alone(pair: Pair) -> None:
+    account = await furnished(pair.here)
+    state = await pair.there.open_mailbox(account, "INBOX")
+    outcomes = await asyncio.gather(
+        pair.here.remove(account, "INBOX", [1]),
+        pair.here.create_mailbox(account, "Box"),
+        pair.here.remove(account, "INBOX", [2]),
+        pair.here.move(account, "INBOX", [3], "Nowhere"),
+        return_exceptions=True,
+    )
+    assert [each if isinstance(each, list) else type(each) for each in outcomes] == [
+        [1],
+        MailboxExists,
+        [2],
+        NoSuchMailbox,
+    ]
+    async with asyncio.timeout(30):
+        while state.uids != [3, 4]:
+            await asyncio.sleep(0.01)
     assert await pair.audit() == []
