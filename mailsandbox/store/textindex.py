@@ -22,7 +22,7 @@ MAX_PENDING: Final = 16 << 20  # characters
 _CHUNK: Final = 200  # texts in one transaction, so that a delivery waits for few of them
 
 _INSERT: Final = "INSERT INTO texts (content_id, header, body) SELECT id, ?, ? FROM contents WHERE id = ?"
-_NEW: Final = " ON CONFLICT (content_id) DO NOTHING"
+_OR_ANEW: Final = " ON CONFLICT (content_id) DO UPDATE SET header = excluded.header, body = excluded.body"
 
 
 class TextIndex:
@@ -38,6 +38,7 @@ class TextIndex:
     def add(self, texts: list[tuple[int, str, str]]) -> None:
         """Take texts of contents just committed."""
         for key, header, body in texts:
+            self._drop(key)
             self.pending[key] = (header, body)
             self._characters += len(header) + len(body)
         if self._characters > MAX_PENDING:
@@ -90,9 +91,13 @@ class TextIndex:
         self._database.submit(writing(chunk), done, patient=True)
 
     def _forget(self, chunk: list[tuple[int, tuple[str, str]]]) -> None:
-        for key, (header, body) in chunk:
-            if self.pending.pop(key, None) is not None:
-                self._characters -= len(header) + len(body)
+        for key, written in chunk:
+            if self.pending.get(key) is written:  # else rendered anew meanwhile, and still to be written
+                self._drop(key)
+
+    def _drop(self, key: int) -> None:
+        header, body = self.pending.pop(key, ("", ""))
+        self._characters -= len(header) + len(body)
 
 
 def writing(chunk: list[tuple[int, tuple[str, str]]]) -> Callable[[Tx], None]:
@@ -101,7 +106,7 @@ def writing(chunk: list[tuple[int, tuple[str, str]]]) -> Callable[[Tx], None]:
     def work(tx: Tx) -> None:
         # Another daemon must not remove a content meanwhile, but may count in its row.
         held = " FOR KEY SHARE" if tx.dialect == "postgresql" else ""
-        tx.executemany(f"{_INSERT}{held}{_NEW}", [(header, body, key) for key, (header, body) in sorted(chunk)])
+        tx.executemany(f"{_INSERT}{held}{_OR_ANEW}", [(header, body, key) for key, (header, body) in sorted(chunk)])
 
     return work
 

@@ -1,16 +1,19 @@
 """Snapshots, rendering again, versions of the schema."""
 
+import asyncio
+
 import msgspec
 import pytest
 from letters import BOB, letter, to_bob
 
 from mailsandbox.clock import ManualClock
-from mailsandbox.database import Database
+from mailsandbox.database import Database, Tx
 from mailsandbox.errors import NoSuchAccount, StartError, StoreFull
 from mailsandbox.message.rendering import render
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem, Change, ChangeType, Delivery, Seq
 from mailsandbox.store.store import Store
+from mailsandbox.store.unit import Unit
 
 
 async def test_a_restored_snapshot_is_what_was_there(store: Store, ledger: JourneyLedger) -> None:
@@ -117,3 +120,18 @@ async def test_a_store_closes_over_a_database_that_takes_nothing_and_searches_mi
     state = await again.open_mailbox(BOB, "INBOX")
     assert await again.search_text(state, "needle", scope="body") == {1}
     await again.aclose()
+
+
+async def test_texts_rendered_anew_while_the_old_ones_are_written_are_written_too(store: Store) -> None:
+    await store.deliver([to_bob()], letter(body="a needle"))
+    key = await store.database.read(lambda tx: tx.execute("SELECT id FROM contents").fetchone()[0])
+
+    def anew(tx: Tx) -> None:
+        unit = Unit(tx, 0.0)
+        store.contents_of.replace_rendering(unit, key, letter(body="as a newer renderer finds it"))
+        tx.after_commit(lambda: store._texts.add(unit.texts))
+
+    await asyncio.gather(store.flush_texts(), store.database.write(anew))
+    await store.flush_texts()
+    state = await store.open_mailbox(BOB, "INBOX")
+    assert await store.search_text(state, "newer renderer", scope="text") == {1}
