@@ -31,9 +31,9 @@ class Submission(msgspec.Struct, eq=False):
 
 
 class SqliteTx:
-    """One connection as a `Tx`. `execute` and `executemany` are the connection's own methods: no call in between."""
+    """One connection as a `Tx`. `execute`, `change` and `executemany` are methods of SQLite's: no call in between."""
 
-    __slots__ = ("callbacks", "connection", "execute", "executemany", "files", "memo", "written")
+    __slots__ = ("callbacks", "change", "connection", "execute", "executemany", "files", "memo", "written")
 
     dialect = "sqlite"
     for_update = ""
@@ -42,20 +42,23 @@ class SqliteTx:
         self.connection = connection
         self.files = files
         self.execute = connection.execute
-        self.executemany = connection.executemany
+        # One cursor for them all: `execute` makes one each time, an eighth of what a small statement takes.
+        cursor = connection.cursor()
+        self.change = cursor.execute
+        self.executemany = cursor.executemany
         self.callbacks: list[Callable[[], None]] = []
         self.memo: dict[object, Any] = {}  # Any: see Tx
         self.written: list[str] = []
 
     def insert(self, sql: str, parameters: Sequence[object], /) -> int | None:
         # Not by RETURNING, which takes SQLite twice as long.
-        cursor = self.execute(sql, parameters)
+        cursor = self.change(sql, parameters)
         return cursor.lastrowid if cursor.rowcount else None
 
     def update(self, update: Update, values: tuple[object, ...], where: tuple[object, ...], /) -> Any:  # Any: see Row
-        if not self.execute(update.sql, (*values, *where)).rowcount:
+        if not self.change(update.sql, (*values, *where)).rowcount:
             return None
-        return self.execute(update.select, where).fetchone()
+        return self.change(update.select, where).fetchone()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)

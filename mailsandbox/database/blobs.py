@@ -71,7 +71,7 @@ class Blobs:
 
     def _keep(self, tx: Tx, key: int, octets: bytes, digest: bytes) -> None:
         if tx.files is None or len(octets) <= LARGE:
-            tx.execute("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
+            tx.change("INSERT INTO blob_octets (id, octets) VALUES (?, ?)", (key, octets))
             return
         name = tx.files.take(digest) or tx.files.write(octets)
         tx.written.append(name)
@@ -89,7 +89,7 @@ class Blobs:
     def release(self, tx: Tx, content_id: int) -> None:
         """Give one reference back; the last one removes the octets."""
         # Mostly somebody else refers to them too.
-        if tx.execute(_GIVE_BACK, (content_id,)).rowcount:
+        if tx.change(_GIVE_BACK, (content_id,)).rowcount:
             return
         row = tx.update(_RELEASE, (), (content_id,))
         if row is None or row[0] > 0:

@@ -48,6 +48,9 @@ class PostgresTx:
         # cast: psycopg's cursor has what Cursor names, with wider types
         return cast(Cursor, self.connection.execute(self._statements[sql], parameters))
 
+    def change(self, sql: str, parameters: Sequence[object], /) -> Counted:
+        return self.execute(sql, parameters)
+
     def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> Counted:
         cursor = self.connection.cursor()  # not closed: it would forget how many rows it changed
         cursor.executemany(self._statements[sql], rows)

@@ -62,6 +62,10 @@ class Tx(Protocol):
         """Run one statement."""
         ...
 
+    def change(self, sql: str, parameters: Sequence[object], /) -> Counted:
+        """Run one statement that gives no rows. What it has done is asked at once: the next such takes its place."""
+        ...
+
     def executemany(self, sql: str, rows: Iterable[Sequence[object]], /) -> Counted:
         """Run one statement for each row of parameters."""
         ...

@@ -111,7 +111,7 @@ class Spool:
     def add_in(self, tx: Tx, item: NewItem, lease: Lease) -> int:
         """Store a new item with its rows leased; returns the id of its content. Its commit is the 250's."""
         content = self._blobs.put(tx, item.octets, sha256=item.sha256)
-        tx.execute(
+        tx.change(
             _ADD_MESSAGE,
             (
                 item.queue_id,
@@ -264,7 +264,7 @@ class Spool:
         dropped = tx.executemany(
             "DELETE FROM queue_recipients WHERE queue_id = ? AND number = ?", [(queue_id, number) for number in numbers]
         ).rowcount
-        gone = tx.execute(
+        gone = tx.change(
             "DELETE FROM queue_messages WHERE queue_id = ? "
             "AND NOT EXISTS (SELECT 1 FROM queue_recipients WHERE queue_id = ?)",
             (queue_id, queue_id),

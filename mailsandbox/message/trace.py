@@ -12,7 +12,7 @@ from typing import Final
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_KEPT: Final = 512  # beginnings of Received fields that are kept: one for each client
+_KEPT: Final = 512  # fields that are kept, or beginnings of them: one for each client, for each address
 MAX_LEADING: Final = 1 << 16  # octets looked at for Received fields at the beginning
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f()\\;]")
 
@@ -119,11 +119,13 @@ def leading_received(octets: bytes) -> int:
     return found.end() if found else 0
 
 
+@functools.lru_cache(_KEPT)
 def return_path_field(reverse_path: str) -> bytes:
     """RFC 5321 §4.4: written once, at final delivery."""
     return f"Return-Path: <{_UNSAFE.sub('', reverse_path)}>\r\n".encode("utf-8", "surrogateescape")
 
 
+@functools.lru_cache(_KEPT)
 def delivered_to_field(address: str) -> bytes:
     """RFC 9228: the address a copy was delivered to."""
     return f"Delivered-To: {_UNSAFE.sub('', address)}\r\n".encode("utf-8", "surrogateescape")

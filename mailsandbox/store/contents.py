@@ -73,7 +73,7 @@ class Contents:
             return shared
         if rendered is None:
             rendered = self._render(octets)
-        if not tx.execute(_SUMMARY, (key, copies, len(octets), *self._summary(rendered))).rowcount:
+        if not tx.change(_SUMMARY, (key, copies, len(octets), *self._summary(rendered))).rowcount:
             shared = self._add_copies(tx, key, copies)
             assert shared is not None  # the blob is locked, and so the row stays
             return shared
@@ -151,7 +151,7 @@ class Contents:
 
     def _insert_rendering(self, unit: Unit, key: int, rendered: Rendered) -> None:
         parts = pack_parts(rendered.parts)
-        unit.tx.execute(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
+        unit.tx.change(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
         unit.texts.append((key, storable(rendered.search_header), storable(rendered.search_text)))
 
 

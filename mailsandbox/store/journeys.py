@@ -119,13 +119,13 @@ class JourneyLedger:
             assert isinstance(event, FirstShown)
             self.first_shown([event.message_id], event.protocol)
             return
-        tx.execute(
+        tx.change(
             "INSERT INTO journey_events (journey_id, kind, at, event) VALUES (?, ?, ?, ?)",
             (journey_id, kind, self._clock.now(), _encode(event)),
         )
         key: str = _KEYS[kind](event) if kind in _KEYS else ""
         if key and key != journey_id:
-            tx.execute(
+            tx.change(
                 "INSERT INTO journey_keys (id, journey_id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
                 (key, journey_id),
             )

@@ -280,7 +280,7 @@ class Messages:
         return Seq(seq)
 
     def insert(self, unit: Unit, row: MessageRow, trace: bytes, journey_id: str, recipient: str) -> None:
-        unit.tx.execute(
+        unit.tx.change(
             _INSERT,
             (
                 row.uid,
@@ -299,7 +299,7 @@ class Messages:
             ),
         )
         if trace:
-            unit.tx.execute(
+            unit.tx.change(
                 "INSERT INTO traces (mailbox_id, uid, octets) VALUES (?, ?, ?)", (row.mailbox_key, row.uid, trace)
             )
 
@@ -324,7 +324,7 @@ class Messages:
     def _join(self, unit: Unit, account: Account, key: int, thread_id: str) -> str:
         """The thread that `key` belongs to: its own if it has one, else this."""
         # Nearly always it has none. Nobody else can give it one meanwhile: the account's row is locked.
-        if unit.tx.execute(_NEW_KEY, (account.key, key, thread_id)).rowcount:
+        if unit.tx.change(_NEW_KEY, (account.key, key, thread_id)).rowcount:
             return thread_id
         found: str = unit.tx.execute(
             "SELECT thread_id FROM threads WHERE account_id = ? AND message_key = ?", (account.key, key)

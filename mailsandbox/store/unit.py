@@ -185,7 +185,7 @@ class Unit:
         moved: tuple[int, int] | None
         if known is None:
             moved = self.tx.update(change, values, where)
-        elif self.tx.execute(change.sql, (*values, *where)).rowcount:
+        elif self.tx.change(change.sql, (*values, *where)).rowcount:
             moved = known[0] + by[0], known[1] + by[1]
         else:
             moved = None
@@ -212,7 +212,7 @@ class Unit:
         first = last_seq - count + 1
         account = mailbox.account
         items = _encode((uids, [each.text for each in flags]))
-        self.tx.execute(
+        self.tx.change(
             _LOG,
             (
                 account.key,
