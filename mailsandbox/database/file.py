@@ -114,8 +114,9 @@ class FileDatabase:
         if self._writer is None:
             done(closed(self.place))
             return
+        if not self._pending:
+            self._idle.clear()
         self._pending.append(Submission(work, done, heavy))
-        self._idle.clear()
         if patient and not self._hurried:
             if not self._turning:
                 self._schedule_later()

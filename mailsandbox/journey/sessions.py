@@ -121,7 +121,9 @@ class SessionRecord:
         kept, wanted = len(self._tail), self._total - mark
         if wanted <= kept:
             # From the end: a connection that is reused for thousands of messages asks for a few lines each time.
-            return [self._tail[index] for index in range(kept - wanted, kept)]
+            latest = list(itertools.islice(reversed(self._tail), wanted))
+            latest.reverse()
+            return latest
         lines = self._head[mark:]
         lines.extend(self._tail)
         return lines

@@ -102,7 +102,17 @@ class RelayCourier:
         attempt = _Attempt(message, list(recipients), sha256)
         self._turn_away(attempt)
         if attempt.open:
-            await self._try_hops(attempt)
+            found = self.routes.resolve(attempt.open[0].address)
+            if isinstance(found, Hops) and found.to_resolve:
+                found = await _resolved(found)
+            if isinstance(found, Hops):
+                for hop in found.hops:
+                    await self._try_hop(attempt, self.routes.placed(hop), found)
+                    if not attempt.open:
+                        break
+            else:
+                attempt.reached = True  # the name, not a server, is at fault: what waits behind has its own answer
+                self._answer(attempt, _NOWHERE, found.reply)
         return AttemptReport(attempt.outcomes, tuple(attempt.records), attempt.reached)
 
     def seven_bit(self, octets: bytes) -> bytes | None:
@@ -127,19 +137,6 @@ class RelayCourier:
         attempt.outcomes.update(refused)
         attempt.records.append(self._unsent(attempt, _NOWHERE, refused, text=never.reply.text))
         attempt.open = [one for one in attempt.open if one.address not in refused]
-
-    async def _try_hops(self, attempt: _Attempt) -> None:
-        found = self.routes.resolve(attempt.open[0].address)
-        if isinstance(found, Hops) and found.to_resolve:
-            found = await _resolved(found)
-        if isinstance(found, Unroutable):
-            attempt.reached = True  # the name, not a server, is at fault: what waits behind has its own answer
-            self._answer(attempt, _NOWHERE, found.reply)
-            return
-        for hop in found.hops:
-            await self._try_hop(attempt, self.routes.placed(hop), found)
-            if not attempt.open:
-                return
 
     async def _try_hop(self, attempt: _Attempt, hop: Hop, found: Hops) -> None:
         if not self.allow.permits(hop.address, hop.port):
@@ -181,7 +178,7 @@ class RelayCourier:
     ) -> bool:
         """One hop's answers. Whether it was not as safe as the message's REQUIRETLS asks for."""
         kit = self._kit
-        record = HopRecord(message, hop, started_at=kit.clock.now(), sha256=attempt.sha256)
+        record = HopRecord(message, hop, kit.clock.now(), attempt.sha256)
         policy = policy_for(hop, configured=self._tls, envelope=message.envelope, mta_sts=sts)
         visit = Visit(kit, message, list(attempt.open), hop, policy, record, doubts=doubts)
         await visit.run()
@@ -200,7 +197,7 @@ class RelayCourier:
 
     def _unsent(self, attempt: _Attempt, hop: Hop, outcomes: dict[str, Outcome], *, text: str) -> Attempted:
         now = self._kit.clock.now()
-        record = HopRecord(attempt.message, hop, started_at=now, sha256=attempt.sha256)
+        record = HopRecord(attempt.message, hop, now, attempt.sha256)
         record.outcomes = outcomes
         return record.finish([TranscriptLine(0.0, "!", text)], ended_at=now)
 

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+import msgspec
+
 from mailsandbox.encoding.report import edit_records
 from mailsandbox.encoding.verdicts import Accept, Convert
 from mailsandbox.journey.model import Attempted, EnvelopeRecord, RecipientOutcome, TranscriptLine
@@ -12,23 +14,22 @@ from mailsandbox.relay.connection import Connection
 from mailsandbox.relay.routes import Hop
 
 
-class HopRecord:
+class HopRecord(msgspec.Struct, eq=False):
     """Filled while the hop is tried, made into an `Attempted` in the end."""
 
-    def __init__(self, message: QueuedMessage, hop: Hop, *, started_at: float, sha256: str) -> None:
-        self._message = message
-        self._hop = hop
-        self._started_at = started_at
-        self._sha256_in = sha256
-        self._envelope: EnvelopeRecord | None = None  # as it was said
-        self._sent: Accept | Convert | None = None
-        self._findings: list[Finding] = []
-        self._offers: list[str] = []
-        self._tls = ""
-        self._octets_out = 0
-        self._sha256_out = ""
-        self.outcomes: dict[str, Outcome] = {}  # of this hop
-        self.possible_duplicate = False
+    message: QueuedMessage
+    hop: Hop
+    started_at: float
+    sha256_in: str
+    outcomes: dict[str, Outcome] = {}  # of this hop
+    possible_duplicate: bool = False
+    _envelope: EnvelopeRecord | None = None  # as it was said
+    _sent: Accept | Convert | None = None
+    _findings: list[Finding] = []
+    _offers: list[str] = []
+    _tls: str = ""
+    _octets_out: int = 0
+    _sha256_out: str = ""
 
     def connected(self, connection: Connection) -> None:
         """What the server offers, and how it is secured."""
@@ -56,27 +57,27 @@ class HopRecord:
     def sent(self, octets: bytes) -> None:
         """The message data went out."""
         self._octets_out = len(octets)
-        same = octets is self._message.octets
-        self._sha256_out = self._sha256_in if same else hashlib.sha256(octets).hexdigest()
+        same = octets is self.message.octets
+        self._sha256_out = self.sha256_in if same else hashlib.sha256(octets).hexdigest()
 
     def finish(self, transcript: list[TranscriptLine], *, ended_at: float) -> Attempted:
         """The record."""
-        message, sent = self._message, self._sent
+        message, sent = self.message, self._sent
         envelope = self._envelope or EnvelopeRecord(message.envelope.reverse_path, list(self.outcomes))
         edits = sent.edits if sent is not None else ()
         return Attempted(
             site=message.site,
             queue_id=message.queue_id,
             number=message.attempt,
-            started_at=self._started_at,
+            started_at=self.started_at,
             ended_at=ended_at,
-            host=self._hop.host,
-            address=self._hop.place if self._hop.address else "",
+            host=self.hop.host,
+            address=self.hop.place if self.hop.address else "",
             offers=self._offers,
             tls=self._tls,
             envelope=envelope,
             octets_in=len(message.octets),
-            sha256_in=self._sha256_in,
+            sha256_in=self.sha256_in,
             octets_out=self._octets_out,
             sha256_out=self._sha256_out,
             body=sent.body if sent is not None else "",

@@ -173,7 +173,9 @@ class Visit(Struct, eq=False):
             text = f"{self.hop.host} does not offer REQUIRETLS, which the sender asked for"
             self._not_safe(reply(550, "5.7.30", text))
             return False
-        used = self.kit.clock.now() - message.received_at if envelope.deliver_by else 0.0
+        if not envelope.deliver_by:
+            return True
+        used = self.kit.clock.now() - message.received_at
         late = deadline_refused(envelope, offers=connection.offers, seconds_used=used, lmtp=self.hop.lmtp)
         if late is not None:
             connection.session.note(f"not sent: {late}")
