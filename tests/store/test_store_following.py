@@ -171,3 +171,31 @@ async def test_who_has_a_mailbox_open_that_went_or_was_renamed_while_the_log_was
         (ChangeType.MAILBOX_DELETE, "Gone", ""),
         (ChangeType.MAILBOX_RENAME, "New", "Old"),
     ]
+
+
+async def test_an_account_with_an_open_mailbox_is_followed_however_many_others_there_are(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MAX_KNOWN", 3)
+    here, there = stores
+    watcher = await watched(there)
+    for number in range(8):
+        await there.ensure_account(f"user{number}@beta.test")
+        await there.open_mailbox(f"user{number}@beta.test", "INBOX")
+    there.database._listeners.clear()  # type: ignore[attr-defined]  # its own commit is first
+    await here.append(BOB, "INBOX", [item(5)])
+    await there.append(BOB, "INBOX", [item(6)])
+    assert watcher.uids == watcher.state.uids == [1, 2, 3, 4, 5, 6]
+
+
+async def test_accounts_that_are_not_open_here_are_not_remembered_for_ever(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MAX_KNOWN", 3)
+    here, there = stores
+    for number in range(8):
+        await here.ensure_account(f"user{number}@beta.test")
+    watcher = await watched(there)
+    await here.append(BOB, "INBOX", [item(5)])
+    await eventually(lambda: watcher.uids == [1, 2, 3, 4, 5])
+    assert len(there._following._known) <= 4  # type: ignore[union-attr]
