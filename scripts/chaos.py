@@ -1,6 +1,10 @@
-"""Kills daemons with SIGKILL while mail flows; afterwards every acknowledged message must be there, once, as sent."""
+"""Kills daemons with SIGKILL while mail flows; afterwards every acknowledged message must be there, once, as sent.
+
+The tables must agree with each other, too.
+"""
 
 import argparse
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -18,6 +22,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from mailsandbox.database import open_database
 
 CLIENTS = 3
 EACH = 10  # messages of one client in one round, at most
@@ -41,12 +47,15 @@ class Table:
     altered: int = 0
     duplicates_marked: int = 0
     duplicates_unmarked: int = 0
+    inconsistent: int = 0
     restarts: int = 0
     slowest_restart: float = 0.0
 
     @property
     def good(self) -> bool:
-        return self.acknowledged > 0 and not (self.lost or self.altered or self.duplicates_unmarked)
+        return self.acknowledged > 0 and not (
+            self.lost or self.altered or self.duplicates_unmarked or self.inconsistent
+        )
 
 
 class Daemon:
@@ -123,30 +132,31 @@ def client(address: str, sent: Sent, seed: int) -> None:
 
 
 @contextlib.contextmanager
-def daemons(database: str) -> Iterator[list[Daemon]]:
+def daemons(database: str) -> Iterator[tuple[str, list[Daemon]]]:
+    """Where their store is, and they."""
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailsandbox-chaos-")))
         if database == "sqlite":
-            running = [Daemon(root, ["--data", str(root / "data")])]
+            place = str(root / "data")
+            running = [Daemon(root, ["--data", place])]
         else:
-            sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
             from postgres_cluster import cluster
 
-            url = stack.enter_context(cluster()).new_database()
+            place = stack.enter_context(cluster()).new_database()
             running = []
             for name in "abc":
                 (root / name).mkdir()
-                running.append(Daemon(root / name, ["--database", url]))
+                running.append(Daemon(root / name, ["--database", place]))
         for daemon in running:
             stack.callback(daemon.kill)
             daemon.start()
-        yield running
+        yield place, running
 
 
 def crash(database: str, rounds: int, seed: int) -> Table:
     """The run."""
     table, sent, rng = Table(database), Sent(), random.Random(seed)
-    with daemons(database) as running:
+    with daemons(database) as (place, running):
         for _ in range(rounds):
             threads = [
                 threading.Thread(
@@ -172,7 +182,23 @@ def crash(database: str, rounds: int, seed: int) -> Table:
             table.rounds += 1
         queued = drain(running[0])
         count(running[0], sent, queued, table)
+        for daemon in running:
+            daemon.kill()
+        table.inconsistent = asyncio.run(inconsistencies(place))
     return table
+
+
+async def inconsistencies(place: str) -> int:
+    """What is wrong in the tables, told one by one; how much that is."""
+    from audit import audit
+
+    database = open_database(place)
+    await database.start()
+    found = await database.read(lambda tx: audit(tx, queues=True))
+    await database.aclose()
+    for each in found:
+        print(each, file=sys.stderr)
+    return len(found)
 
 
 def drain(daemon: Daemon) -> set[str]:
@@ -236,4 +262,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    tests = Path(__file__).parent.parent / "tests"
+    sys.path[:0] = [str(tests), str(tests / "store")]
     sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
     sender = lists.get("from", NIL)
     # RFC 9051 §7.5.2: absent or empty Sender and Reply-To are those of From; never NIL when From is there.
     items = (
-        _unfolded_nstring(text.get("date")),
+        string(unfolded(text["date"])) if "date" in text else NIL,
         string(one_spaced(text["subject"])) if "subject" in text else NIL,
         sender,
         _or(lists.get("sender", NIL), sender),
@@ -42,8 +42,8 @@ def envelope(octets: bytes, fields: Iterable[Field]) -> bytes:
         lists.get("to", NIL),
         lists.get("cc", NIL),
         lists.get("bcc", NIL),
-        _unfolded_nstring(text.get("in-reply-to")),
-        _unfolded_nstring(text.get("message-id")),
+        string(unfolded(text["in-reply-to"])) if "in-reply-to" in text else NIL,
+        string(unfolded(text["message-id"])) if "message-id" in text else NIL,
     )
     return b"(" + b" ".join(items) + b")"
 
@@ -55,10 +55,6 @@ def _one_list(value: bytes) -> bytes:
 
 def _joined(values: list[bytes]) -> bytes:
     return address_list([address for value in values for address in parse_addresses(value)])
-
-
-def _unfolded_nstring(value: bytes | None) -> bytes:
-    return NIL if value is None else string(unfolded(value))
 
 
 def _or(value: bytes, otherwise: bytes) -> bytes:

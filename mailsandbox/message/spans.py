@@ -485,13 +485,16 @@ def _encoding(value: bytes) -> str:
 
 def _first(key: str, fields: list[Field], number: str, findings: list[Finding]) -> Field | None:
     """The first field of a name that may stand once; a second one is a finding."""
-    same = [candidate for candidate in fields if candidate.key == key]
-    if len(same) > 1:
-        name = same[1].name.decode("ascii")
-        findings.append(
-            Finding("duplicate-field", "RFC 2045 §3", f"a second {name}: the first counts", same[1].start, number)
-        )
-    return same[0] if same else None
+    first: Field | None = None
+    for candidate in fields:
+        if candidate.key != key:
+            continue
+        if first is not None:
+            text = f"a second {candidate.name.decode('ascii')}: the first counts"
+            findings.append(Finding("duplicate-field", "RFC 2045 §3", text, candidate.start, number))
+            break
+        first = candidate
+    return first
 
 
 def _note(part: Part, rule: str, source: str, text: str, offset: int) -> None:

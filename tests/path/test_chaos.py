@@ -26,3 +26,4 @@ def test_killed_daemons_lose_nothing_change_nothing_and_repeat_nothing_unmarked(
     assert table["acknowledged"] > 0
     assert table["delivered"] >= table["acknowledged"]
     assert (table["lost"], table["altered"], table["duplicates_unmarked"], table["still_queued"]) == (0, 0, 0, 0)
+    assert table["inconsistent"] == 0, done.stderr
