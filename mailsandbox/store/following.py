@@ -77,10 +77,13 @@ class Following:
 
     def note(self, account_key: int, seq: int) -> None:
         """A state of the account was read at `seq`; follow it from there."""
-        if account_key not in self._known:
-            self._known[account_key] = seq
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+        self._known.setdefault(account_key, seq)
+        if len(self._known) > MAX_KNOWN:
+            oldest = next(iter(self._known))
+            if oldest == account_key or self._states.of_account(oldest):  # what is held is followed without a gap
+                self._known.move_to_end(oldest)
+            else:
+                del self._known[oldest]
 
     async def reach_newest(self, account_key: int) -> None:
         """Follow up to what is committed now: a client that was told OK by another daemon finds here what it did."""
@@ -157,7 +160,8 @@ class Following:
         if kind != TOPIC or len(numbers) != 3:
             return
         key, first, last = map(int, numbers)
-        if self._known.setdefault(key, first - 1) < last:
+        self.note(key, first - 1)
+        if self._known.get(key, last) < last:
             self._start_catching(key)
 
     def _start_catching(self, key: int) -> None:
