@@ -62,6 +62,15 @@ class DataReader:
         return content
 
 
+def in_one_piece(octets: bytes) -> bytes | None:
+    """What a reader would give that is fed this first: the content, where it is all of a message with its end and no
+    line begins with a dot, as most small ones come. None: feed a reader.
+    """
+    if octets.endswith(_END) and octets.find(_STUFFED) == len(octets) - len(_END) and not octets.startswith(b"."):
+        return octets[: -len(END_OF_DATA)]
+    return None
+
+
 def _held_back(window: bytes) -> int:
     """How many octets at the end of `window` may be the beginning of the end of data."""
     if not window or window[-1] not in _ENDS_OF_PIECE:

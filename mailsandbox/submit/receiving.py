@@ -14,12 +14,12 @@ from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.faults import Respond
 from mailsandbox.message.trace import leading_received
 from mailsandbox.message.underway import LARGE
-from mailsandbox.smtp.data import DataReader
+from mailsandbox.smtp.data import DataReader, in_one_piece
 from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.submit.conversation import Hang, TakeChunk
 from mailsandbox.submit.gate import Passed, add_transcript
 from mailsandbox.submit.model import EachReply, Incoming
-from mailsandbox.submit.spool import Spool
+from mailsandbox.submit.spool import Piece, Spool
 from mailsandbox.submit.transaction import Transaction
 from mailsandbox.submit.wire import SmtpWire
 
@@ -34,7 +34,7 @@ class SmtpReceiving(SmtpWire):
 
     def __init__(self, shared: "Shared") -> None:
         super().__init__(shared)
-        self._data = DataReader()
+        self._data: DataReader | None = None  # of a message that does not come in one piece
         self._chunk = TakeChunk(0, last=False)
         self._chunk_left = 0
         self._mark = 0  # where in the transcript the last transaction ended
@@ -46,8 +46,6 @@ class SmtpReceiving(SmtpWire):
             self.hang(Hang(reply(554, "5.5.0", "Message data before the 354 (RFC 2920 §3.1)")))
             return
         self.say(_GO_ON)
-        self._spool = self._shared.spool()
-        self._data = DataReader()
         self._begin_receiving()
         self._reading = "data"
 
@@ -58,15 +56,23 @@ class SmtpReceiving(SmtpWire):
             self._reset_timeout(limits.message_seconds)
 
     def _receive(self, octets: bytes) -> None:
-        spool, reader = self._spool, self._data
-        assert spool is not None
+        reader, spool = self._data, self._spool
+        if reader is None or spool is None:
+            if (content := in_one_piece(octets)) is not None:
+                self._data_ended(Piece(content, limit=self.spec.max_octets))
+                return
+            reader, spool = self._data, self._spool = DataReader(), self._shared.spool()
         if content := reader.feed(octets):
             spool.append(content)
         if reader.ended:
             self._input += reader.rest
-            self._record.client(f"[{spool.size} octets of message data]")
-            self._record.client(".")
-            self._end_of_message()
+            self._data = None
+            self._data_ended(spool)
+
+    def _data_ended(self, message: Spool | Piece) -> None:
+        self._record.client(f"[{message.size} octets of message data]")
+        self._record.client(".")
+        self._end_of_message(message)
 
     def take_chunk(self, chunk: TakeChunk) -> None:
         """Read a chunk, to be kept or thrown away."""
@@ -98,21 +104,21 @@ class SmtpReceiving(SmtpWire):
         if chunk.refusal is not None:
             self._proceed(chunk.refusal)
         elif chunk.last:
-            self._end_of_message()
+            assert spool is not None
+            self._end_of_message(spool)
         elif spool is not None and spool.too_large:
             self.envelope.broken = True
             self._proceed(self._too_large(spool.size))
         else:
             self._proceed(reply(250, "2.0.0", f"{chunk.octets} octets received"))
 
-    def _end_of_message(self) -> None:
+    def _end_of_message(self, spool: Spool | Piece) -> None:
         """Everything is here."""
         self._reading = "waiting"
-        spool, self._spool = self._spool, None
-        assert spool is not None
+        self._spool = None
         self._step(self._conclude(spool), once=True)
 
-    async def _conclude(self, spool: Spool) -> None:
+    async def _conclude(self, spool: Spool | Piece) -> None:
         transaction = self.envelope
         try:
             answer = await self._examine(spool, transaction)
@@ -141,7 +147,7 @@ class SmtpReceiving(SmtpWire):
         replies = dict.fromkeys(transaction.rcpt_tos, answer) if isinstance(answer, Reply) else answer.replies
         return [transaction.refused.get(one) or replies[one] for one in transaction.rcpt_tos]
 
-    async def _examine(self, spool: Spool, transaction: Transaction) -> Reply | EachReply | None:
+    async def _examine(self, spool: Spool | Piece, transaction: Transaction) -> Reply | EachReply | None:
         size = spool.size
         if spool.too_large:
             return self._too_large(size)
@@ -166,7 +172,7 @@ class SmtpReceiving(SmtpWire):
         finally:
             memory.give_back(size)
 
-    def _whole(self, spool: Spool) -> bytes:
+    def _whole(self, spool: Spool | Piece) -> bytes:
         """The message in one piece: mostly that which another site is just sending us."""
         same = self._context.underway.whole(spool.size, spool.holds) if spool.size >= LARGE else None
         return spool.whole() if same is None else same

@@ -87,6 +87,29 @@ class Memory:
                 turn.set_result(None)
 
 
+class Piece:
+    """A message that came in one piece, as small ones do: it is there already, and needs no room."""
+
+    __slots__ = ("_octets", "size", "too_large")
+
+    def __init__(self, octets: bytes, *, limit: int) -> None:
+        self._octets = octets
+        self.size = len(octets)
+        self.too_large = self.size > limit
+
+    def whole(self) -> bytes:
+        """As for a spool."""
+        return self._octets
+
+    def holds(self, octets: bytes) -> bool:
+        """As for a spool."""
+        return self._octets == octets
+
+    def discard(self) -> None:
+        """As for a spool."""
+        self._octets = b""
+
+
 class Spool:
     """One message coming in. `size` counts all octets given, those dropped for a limit too.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsandbox.smtp.data import DataReader, bdat_chunks, data_block, dot_stuff
+from mailsandbox.smtp.data import DataReader, bdat_chunks, data_block, dot_stuff, in_one_piece
 
 LINE_SOUP = st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\x00", b"\xc3", b"\r\n", b"\r\n."])).map(b"".join)
 
@@ -50,6 +50,15 @@ def test_only_crlf_dot_crlf_ends_data_however_it_is_cut(impostor):
         assert read(stream[:first], stream[first:]) == whole
         for second in range(first, len(stream)):
             assert read(stream[:first], stream[first:second], stream[second:]) == whole
+
+
+@pytest.mark.rfc(5321, "4.1.1.4")
+@given(LINE_SOUP, st.booleans())
+def test_a_message_in_one_piece_is_what_a_reader_makes_of_it(octets, end):
+    wire = octets + b"\r\n.\r\n" if end else octets
+    content, ended, rest = read(wire)
+    dots = wire.startswith(b".") or b"\r\n." in wire[: -len(b".\r\n")]
+    assert in_one_piece(wire) == (content if ended and not rest and not dots else None)
 
 
 @pytest.mark.rfc(5321, "4.5.2")
