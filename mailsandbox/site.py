@@ -167,10 +167,12 @@ class Site:
                 self._placing.place_in(tx, message, refused, tell=not incoming.each)
             return refused
 
-        render = partial(self._shared.store.prepared, shown, sha256=sha256 if shown is octets else None)
         database = self._shared.database
+        if not (large or local):
+            return _answer(incoming, await database.write(take_in))
+        render = partial(self._shared.store.prepared, shown, sha256=sha256 if shown is octets else None)
         if not large:
-            with render() if local else _NOTHING:
+            with render():
                 return _answer(incoming, await database.write(take_in))
         # What takes long is done before the transaction, for which others wait.
         with await asyncio.to_thread(render) if local else _NOTHING:

@@ -63,9 +63,12 @@ def is_clean(octets: bytes) -> bool:
 def _only_crlf(ascii_octets: bytes) -> bool:
     # The decoder of text files notes which line ends it has met: four times faster than counting CR, LF and CRLF.
     seen = io.IncrementalNewlineDecoder(None, translate=False)
-    for start in range(0, len(ascii_octets), _PIECE):
+    last = len(ascii_octets) - _PIECE
+    start = 0
+    while start < last:
         seen.decode(ascii_octets[start : start + _PIECE].decode("ascii"))
-    seen.decode("", final=True)  # a CR at the very end has waited for its LF
+        start += _PIECE
+    seen.decode(ascii_octets[start:].decode("ascii"), final=True)  # a CR at the very end waits for no LF
     return seen.newlines in (None, "\r\n")
 
 

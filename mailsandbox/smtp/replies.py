@@ -45,7 +45,6 @@ class Reply(msgspec.Struct, frozen=True):
         """5yz: will not become better."""
         return self.code >= 500
 
-    @property
     def line(self) -> str | None:
         """The only line, without CRLF, of a reply that is one short line of ASCII, as nearly all are; else None."""
         if len(self.lines) == 1 and len(text := self.lines[0]) < _SHORT and text.isascii() and text.isprintable():
@@ -58,7 +57,7 @@ class Reply(msgspec.Struct, frozen=True):
         Reply text is ASCII unless the client asked for SMTPUTF8 (RFC 5321 §4.2, RFC 6531 §3.7.4.1), and no line is
         longer than 512 octets (RFC 5321 §4.5.3.1.5): what is longer goes on in another line.
         """
-        if (line := self.line) is not None:
+        if (line := self.line()) is not None:
             return f"{line}\r\n".encode("ascii")
         prefix = f"{self.enhanced} " if self.enhanced else ""
         texts = [piece for line in self.lines for piece in _pieces(line, utf8=utf8)] or [b""]

@@ -143,8 +143,7 @@ class Gate:
 def add_transcript(incoming: Incoming, lines: list[TranscriptLine]) -> None:
     """Put the session's lines into the record, and the reply that follows once the message is durable."""
     at = lines[-1].at if lines else 0.0
-    incoming.accepted.transcript.extend(lines)
-    incoming.accepted.transcript.append(TranscriptLine(at, "S", str(incoming.reply)))
+    incoming.accepted.transcript.extend((*lines, TranscriptLine(at, "S", str(incoming.reply))))
 
 
 def _short_and_plain(field: bytes) -> bool:

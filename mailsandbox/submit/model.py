@@ -103,21 +103,18 @@ class ListenerSpec:
     max_octets: int = field(init=False)  # largest message: SIZE as offered, or the limit
     lmtp: bool = field(init=False)  # every recipient has a reply of its own
     submission: bool = field(init=False)  # clients are authors' programs: the message is completed (RFC 6409)
+    tolerant: bool = field(init=False)  # harmless breaches of syntax pass with a remark
 
     @property
     def greeting_word(self) -> str:
         """What the greeting calls the protocol."""
         return "LMTP" if self.lmtp else "ESMTP"
 
-    @property
-    def tolerant(self) -> bool:
-        """Whether harmless breaches of syntax pass with a remark."""
-        return self.mode != "strict"
-
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_octets", self.offers.size or self.limits.message_octets)
         object.__setattr__(self, "lmtp", self.kind is Kind.LMTP)
         object.__setattr__(self, "submission", self.kind in (Kind.SUBMISSION, Kind.SUBMISSIONS))
+        object.__setattr__(self, "tolerant", self.mode != "strict")
 
 
 class Incoming(msgspec.Struct, frozen=True):

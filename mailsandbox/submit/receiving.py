@@ -7,7 +7,6 @@ the client is gone and never sees the 250 (RFC 5321 §6.1).
 """
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailsandbox.errors import QueueError, StoreError
@@ -187,16 +186,19 @@ class SmtpReceiving(SmtpWire):
             self._record.finding(finding)
         if not isinstance(outcome, Passed):
             return outcome
-        admit = partial(
-            gate.admit,
-            outcome,
-            findings,
-            transaction,
-            client=self.session,
-            queue_id=context.new_id(),
-            session_id=self._record.id,
-            now=context.clock.now(),
-        )
+        queue_id, now = context.new_id(), context.clock.now()
+
+        def admit() -> Incoming:
+            return gate.admit(
+                outcome,
+                findings,
+                transaction,
+                client=self.session,
+                queue_id=queue_id,
+                session_id=self._record.id,
+                now=now,
+            )
+
         if large and known is None:
             # Most of it is hashing, for which a thread needs no GIL.
             with context.clock.working():

@@ -154,7 +154,7 @@ def begin(
     address = _complete(path, spec, remarks)
     if not isinstance(address, str):
         return address
-    if (refusal := _check_login(address, spec, client)) is not None:
+    if spec.submission and (refusal := _check_login(address, spec, client)) is not None:
         return refusal
     if address and (refusal := check(address)) is not None:
         return refusal
@@ -181,7 +181,7 @@ def _complete(path: Path, spec: ListenerSpec, remarks: list[str]) -> str | Reply
 
 def _check_login(address: str, spec: ListenerSpec, client: Client) -> Reply | None:
     """RFC 6409 §6.1: a submission server may check that the login may use the reverse-path."""
-    if not (spec.submission and spec.check_sender and client.login and address):
+    if not (spec.check_sender and client.login and address):
         return None
     login = client.login if "@" in client.login else f"{client.login}@{spec.domain}"
     local, _, domain = address.lower().rpartition("@")

@@ -215,7 +215,7 @@ class SmtpWire(SmtpCommands):
             answer = self._count(answer)
         if answer.enhanced and not self.spec.enhanced_codes:
             answer = Reply(answer.code, "", answer.lines)
-        line = answer.line
+        line = answer.line()
         octets = answer.encode(utf8=utf8) if line is None else f"{line}\r\n".encode("ascii")
         self._out.append(octets)
         if self._may_quote:
