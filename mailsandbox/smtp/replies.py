@@ -1,12 +1,14 @@
 """SMTP replies as values: code, enhanced status code, lines of text (RFC 5321 §4.2, RFC 2034)."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 MAX_REPLY_LINE: Final = 512  # octets with CRLF, RFC 5321 §4.5.3.1.5
 _SHORT: Final = 490  # octets of text that fit into such a line with both codes
+_KEPT: Final = 64  # replies whose octets are kept: most of what a server says is the same few lines
 
 # RFC 5321 §4.2: text is printable; a line end in what we quote must not begin another reply.
 _UNPRINTABLE: Final = bytes.maketrans(bytes((*range(9), *range(10, 32), 127)), b"?" * 32)
@@ -45,11 +47,9 @@ class Reply(msgspec.Struct, frozen=True):
         """5yz: will not become better."""
         return self.code >= 500
 
-    def line(self) -> str | None:
-        """The only line, without CRLF, of a reply that is one short line of ASCII, as nearly all are; else None."""
-        if len(self.lines) == 1 and len(text := self.lines[0]) < _SHORT and text.isascii() and text.isprintable():
-            return f"{self.code} {self.enhanced} {text}" if self.enhanced else f"{self.code} {text}"
-        return None
+    def in_one_line(self) -> tuple[str, bytes] | None:
+        """As text without CRLF, and as octets with it, where it is one short line of ASCII, as nearly all are."""
+        return _in_one_line(self.code, self.enhanced, self.lines[0]) if len(self.lines) == 1 else None
 
     def encode(self, *, utf8: bool = False) -> bytes:
         """Wire form with CRLF; every line but the last has a hyphen after the code (RFC 5321 §4.2.1).
@@ -57,8 +57,8 @@ class Reply(msgspec.Struct, frozen=True):
         Reply text is ASCII unless the client asked for SMTPUTF8 (RFC 5321 §4.2, RFC 6531 §3.7.4.1), and no line is
         longer than 512 octets (RFC 5321 §4.5.3.1.5): what is longer goes on in another line.
         """
-        if (line := self.line()) is not None:
-            return f"{line}\r\n".encode("ascii")
+        if (one := self.in_one_line()) is not None:
+            return one[1]
         prefix = f"{self.enhanced} " if self.enhanced else ""
         texts = [piece for line in self.lines for piece in _pieces(line, utf8=utf8)] or [b""]
         code, before = b"%d" % self.code, prefix.encode("ascii")
@@ -68,6 +68,14 @@ class Reply(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced + ' ' if self.enhanced else ''}{self.text}"
+
+
+@lru_cache(_KEPT)
+def _in_one_line(code: int, enhanced: str, text: str) -> tuple[str, bytes] | None:
+    if len(text) < _SHORT and text.isascii() and text.isprintable():
+        line = f"{code} {enhanced} {text}" if enhanced else f"{code} {text}"
+        return line, f"{line}\r\n".encode("ascii")
+    return None
 
 
 def _pieces(line: str, *, utf8: bool) -> list[bytes]:

@@ -215,8 +215,7 @@ class SmtpWire(SmtpCommands):
             answer = self._count(answer)
         if answer.enhanced and not self.spec.enhanced_codes:
             answer = Reply(answer.code, "", answer.lines)
-        line = answer.line()
-        octets = answer.encode(utf8=utf8) if line is None else f"{line}\r\n".encode("ascii")
+        line, octets = answer.in_one_line() or ("", answer.encode(utf8=utf8))
         self._out.append(octets)
         if self._may_quote:
             # What was not shown of the command may stand in the reply to it.
@@ -227,7 +226,7 @@ class SmtpWire(SmtpCommands):
             )
             self._record.server(str(Reply(answer.code, answer.enhanced, (text,))))
             self._may_quote = ""
-        elif line is not None:
+        elif line:
             self._record.server(line)
         elif len(answer.lines) == 1:
             self._record.server(octets[:-2].decode())
