@@ -79,6 +79,8 @@ def parse_mail(text: str, *, offered: Offers, limit: int | None) -> MailParamete
     """The parameters after MAIL's path. `offered`: EHLO keywords of this session; `limit`: largest message."""
     if not text:
         return _NO_MAIL_PARAMETERS
+    if text.startswith("SIZE=") and _is_size(digits := text[5:], limit) and "SIZE" in offered:
+        return MailParameters({"SIZE": digits}, size=int(digits))  # all that most servers say
     given = split_parameters(text)
     if not isinstance(given, dict):
         return given
@@ -138,6 +140,15 @@ def _check_mail(keyword: str, value: str, offered: Offers, limit: int | None) ->
         case "BY":
             return _check_by(value, offered)
     return None
+
+
+def _is_size(digits: str, limit: int | None) -> bool:
+    return (
+        len(digits) <= MAX_SIZE_DIGITS
+        and digits.isdecimal()
+        and digits.isascii()
+        and (limit is None or int(digits) <= limit)
+    )
 
 
 def _check_body(value: str, offered: Offers) -> Reply | None:
