@@ -28,7 +28,7 @@ class Maildrops:
             raise MaildropInUse(f"the maildrop of {key} is in use")
         self._held.add(key)
         try:
-            if self._database.shared and not await self._database.write(lambda tx: _take(tx, key)):
+            if self._database.shared and not await self._taken(key):
                 raise MaildropInUse(f"the maildrop of {key} is in use at another daemon")
             try:
                 yield
@@ -36,6 +36,14 @@ class Maildrops:
                 await self._give_back(key)
         finally:
             self._held.discard(key)
+
+    async def _taken(self, key: str) -> bool:
+        try:
+            return await self._database.write(lambda tx: _take(tx, key))
+        except BaseException:
+            # The client left meanwhile, or the transaction failed: the session may have the lock all the same.
+            self._database.submit(lambda tx: _release(tx, key), lambda outcome: None)
+            raise
 
     async def _give_back(self, key: str) -> None:
         if self._database.shared:

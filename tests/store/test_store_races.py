@@ -232,3 +232,21 @@ async def test_a_work_that_fails_between_others_leaves_their_announcements_and_r
         while state.uids != [3, 4]:
             await asyncio.sleep(0.01)
     assert await pair.audit() == []
+
+
+@pytest.mark.parametrize("first", ["goes", "comes"])
+async def test_the_last_copy_of_a_content_goes_at_one_daemon_while_the_next_comes_at_the_other(
+    pair: Pair, first: str
+) -> None:
+    """Of different accounts, so that nothing but the content itself keeps them apart."""
+    await pair.here.ensure_account(BOB)
+    await pair.here.deliver([Delivery("ann@beta.test", b"")], letter())
+    works = [
+        partial(pair.here.remove, "ann@beta.test", "INBOX", [1]),
+        partial(pair.there.deliver, [Delivery(BOB, b"")], letter()),
+    ]
+    outcomes = await at_once(pair.url, ("blobs", "contents"), *(works if first == "goes" else works[::-1]))
+    assert not [each for each in outcomes if isinstance(each, BaseException)]
+    assert await pair.audit() == []
+    state = await pair.here.open_mailbox(BOB, "INBOX")
+    assert await pair.here.contents(list(state.rows.values())) == [letter()]

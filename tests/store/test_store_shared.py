@@ -148,6 +148,17 @@ async def test_a_maildrop_is_locked_for_all_daemons(daemons: list[Store]) -> Non
         pass
 
 
+async def test_a_maildrop_whose_client_left_while_it_was_locked_is_free_for_all_daemons(daemons: list[Store]) -> None:
+    here, there, _ = daemons
+    entering = asyncio.ensure_future(here.maildrop(BOB).__aenter__())
+    await asyncio.sleep(0)  # the lock is asked for
+    entering.cancel()
+    await asyncio.gather(entering, return_exceptions=True)
+    await here.database.write(lambda tx: None)
+    async with there.maildrop(BOB):
+        pass
+
+
 async def test_a_server_that_goes_away_and_comes_back_needs_no_restart(postgres: object) -> None:
     url = postgres.new_database()  # type: ignore[attr-defined]
     database = open_database(url)
