@@ -165,7 +165,8 @@ class Messages:
             f"INSERT INTO traces (mailbox_id, uid, octets) SELECT ?, ?, octets FROM traces WHERE {_BY_UID}",
             [(target.key, new.uid, source.key, old.uid) for new, old in zip(rows, found, strict=True)],
         )
-        self.contents.share(unit.tx, _counted(found))
+        if not moving:  # else the originals give their references to the copies
+            self.contents.share(unit.tx, _counted(found))
         delta = unit.delta(target)
         delta.added += rows
         delta.uid_next, delta.mod_seq = first + len(found), mod_seq
@@ -178,11 +179,11 @@ class Messages:
         """Copy, then expunge the originals, so that no quota refuses a move within an account (RFC 6851 §3.3)."""
         rows = self.select(unit, source, uids)
         result = self.copy(unit, source, [row.uid for row in rows], target, moving=True)
-        self.expunge(unit, source, rows)
+        self.expunge(unit, source, rows, moving=True)
         return result
 
-    def expunge(self, unit: Unit, mailbox: Mailbox, rows: Sequence[MessageRow]) -> list[Uid]:
-        """Remove messages for good."""
+    def expunge(self, unit: Unit, mailbox: Mailbox, rows: Sequence[MessageRow], *, moving: bool = False) -> list[Uid]:
+        """Remove messages for good. `moving`: their contents are another's already."""
         if not rows:
             return []
         tx = unit.tx
@@ -202,7 +203,8 @@ class Messages:
             tx.executemany(f"DELETE FROM traces WHERE {_BY_UID}", [(mailbox.key, uid) for uid in uids])
         else:
             tx.execute(f"DELETE FROM traces WHERE {_IN_RANGE}", (mailbox.key, uids[0], uids[-1]))
-        self.contents.release(tx, _counted(rows))
+        if not moving:
+            self.contents.release(tx, _counted(rows))
         tx.execute(
             "INSERT INTO expunged (mailbox_id, mod_seq, uids) VALUES (?, ?, ?)", (mailbox.key, mod_seq, _pack(uids))
         )
