@@ -172,12 +172,12 @@ class Retention:
                 break
             chosen.setdefault((account, address), {}).setdefault(mailbox, []).append(uid)
             freed += size
-        return sum(self._remove(unit, Account(*each), chosen[each]) for each in sorted(chosen))
+        accounts = [Account(*each) for each in sorted(chosen)]
+        there = [each for each in accounts if unit.find_account(each.address) == each]  # from here on they are locked
+        return sum(self._remove(unit, each, chosen[each.key, each.address]) for each in there)
 
     def _remove(self, unit: Unit, account: Account, chosen: Mapping[int, list[Uid]]) -> int:
         """Expunge UIDs, by key of their mailbox, that are still there; returns how many."""
-        if unit.find_account(account.address) != account:  # from here on it is locked
-            return 0
         removed = 0
         for key, uids in chosen.items():
             if (mailbox := unit.find_mailbox_of(account, key)) is not None:

@@ -187,6 +187,9 @@ async def _differences(store: Store, watchers: Sequence[Watcher]) -> list[str]:
             (await store.open_mailbox(account, "INBOX")).release()  # follows to the newest change
         except (NoSuchAccount, NoSuchMailbox):
             continue
+    for watcher in watchers:  # of accounts that were removed, too
+        if store._following is not None:
+            await store._following.reach_newest(watcher.state.account_key)
     wrong = [each for watcher in watchers for each in watcher.differences()]
     for state in {id(watcher.state): watcher.state for watcher in watchers}.values():
         wrong += await store.database.read(partial(_compare, state))
