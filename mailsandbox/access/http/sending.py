@@ -20,6 +20,7 @@ from mailsandbox.message.addresses import mailboxes, valid_path
 from mailsandbox.message.compose import Attached, BodyEncoding, compose
 from mailsandbox.message.envelope import Envelope, Recipient, domain_of
 from mailsandbox.message.spans import scan, unfold
+from mailsandbox.smtp.parameters import MAX_ENVID
 from mailsandbox.smtp.replies import Reply
 from mailsandbox.smtp.xtext import encode_xtext
 
@@ -113,13 +114,16 @@ async def _send_octets(context: HttpContext, request: Request) -> Response:
         raise invalid("notify is NEVER alone, or any of SUCCESS, FAILURE, DELAY", where="?notify")
     recipients = tuple(Recipient(_address(written, "?to"), notify=notify) for written in wanted.to)
     sender = _address(wanted.sender, "?from") if wanted.sender else ""
+    envid = encode_xtext(wanted.envid)
+    if len(envid) > MAX_ENVID:
+        raise invalid(f"envid is {len(envid)} characters of xtext, of at most {MAX_ENVID}", where="?envid")
     envelope = Envelope(
         sender,
         recipients,
         body=wanted.body.upper(),
         smtputf8=wanted.smtputf8,
         ret=wanted.ret,
-        envid=encode_xtext(wanted.envid),
+        envid=envid,
     )
     return await _hand_over(context, request, envelope, octets, wanted.site)
 
