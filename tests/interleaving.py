@@ -41,6 +41,13 @@ async def meanwhile(url: str, first: Callable[[Tx], object], second: Work) -> ob
         return await running
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """What another daemon did, or its death, is learned by a thread and a socket: no one moment to wait for."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 async def _stopped(watcher: psycopg.Connection[tuple[int]], running: Sequence[asyncio.Future[object]]) -> None:
     """Until as many sessions of daemons wait for a row as there are works that are not done."""
     async with asyncio.timeout(30):

@@ -37,7 +37,6 @@ _USUAL_NAMES: Final = {
         ARC-Authentication-Results Authentication-Results Received-SPF X-Received X-Mailer User-Agent Precedence
         Auto-Submitted List-Id List-Unsubscribe List-Post List-Help List-Archive List-Subscribe Errors-To""".split()
 }
-_DASH: Final = 0x2D
 _TRIED: Final = 256  # lines that looked like delimiters and were none, before a pattern is made to pass them by
 
 
@@ -324,8 +323,6 @@ class _Scanner:
     def _match(self, start: int) -> _Delimiter | None:
         """The delimiter line at `start`, if it is one of an open multipart: a whole line, blanks after it allowed."""
         octets = self._octets
-        if not octets.startswith(b"--", start):
-            return None
         newline = octets.find(b"\n", start)
         end = newline + 1 if newline >= 0 else self._size
         text = octets[start + 2 : end].rstrip(b" \t\r\n") if end - start < MAX_LINE else b""
@@ -381,7 +378,7 @@ class _Scanner:
         match, junk, before_junk = _FIELD.match, -1, 0
         ended, too_many = True, False  # ended: by what ends a header, if it ended here
         while position < self._size:
-            if octets[position] == _DASH and (self._match(position) or self._own(fields, position)):
+            if octets.startswith(b"--", position) and (self._match(position) or self._own(fields, position)):
                 break
             if junk >= 0 and position >= limit:
                 ended = False

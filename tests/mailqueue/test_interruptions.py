@@ -4,6 +4,7 @@ import asyncio
 
 import psycopg
 import pytest
+from interleaving import eventually
 from kit import LATER_OUTCOME, NEVER_OUTCOME, Kit
 from postgres_cluster import postgres  # noqa: F401
 
@@ -174,13 +175,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(presence, "GRACE", 0.0)
 
 
-async def _eventually(condition) -> None:
-    """A death is learned by a thread and a socket: there is no one moment to wait for."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.rfc(1047, "1")
 async def test_a_daemon_that_dies_is_noticed_and_what_it_held_is_tried_by_another(make_kit, postgres, quick):  # noqa: F811
     url = postgres.new_database()
@@ -191,7 +185,7 @@ async def test_a_daemon_that_dies_is_noticed_and_what_it_held_is_tried_by_anothe
     await asyncio.sleep(0)
     assert dead.courier.attempts
     await kill(dead)
-    await _eventually(lambda: survivor.courier.attempts)
+    await eventually(lambda: survivor.courier.attempts)
     assert [addresses for _, _, addresses, _, _ in survivor.courier.attempts] == [["b@beta.test"]]
     await survivor.queue.quiet()
     assert [

@@ -1,9 +1,9 @@
 """A daemon that reads in the log what others did: page by page, or without the log where it was cut."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
+from interleaving import eventually
 from letters import BOB, letter
 from postgres_cluster import Cluster
 from watching import Watcher
@@ -41,12 +41,6 @@ async def made(store: Store) -> str:
 
 def item(number: int, *flags: str) -> AppendItem:
     return AppendItem(letter(number=number), Flags.of(flags))
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def watched(store: Store, name: str = "INBOX") -> Watcher:

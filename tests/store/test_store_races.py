@@ -8,7 +8,7 @@ from functools import partial
 import psycopg
 import pytest
 from audit import audit
-from interleaving import Work, at_once, meanwhile
+from interleaving import Work, at_once, eventually, meanwhile
 from letters import BOB, letter
 from postgres_cluster import Cluster
 
@@ -228,9 +228,7 @@ async def test_a_work_that_fails_between_others_leaves_their_announcements_and_r
         [2],
         NoSuchMailbox,
     ]
-    async with asyncio.timeout(30):
-        while state.uids != [3, 4]:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: state.uids == [3, 4])
     assert await pair.audit() == []
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import pytest
+from interleaving import eventually
 from letters import BOB, letter, to_bob
 
 from mailsandbox.clock import ManualClock
@@ -28,13 +29,6 @@ async def daemons(postgres: object) -> AsyncIterator[list[Store]]:
     for database, store in zip(opened, stores, strict=True):
         await store.aclose()
         await database.aclose()
-
-
-async def _eventually(condition: Callable[[], bool]) -> None:
-    """What another daemon did arrives by a thread and a socket: there is no one moment to wait for."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def _until(store: Store, seq: int) -> list[Change]:
@@ -67,7 +61,7 @@ async def test_an_open_mailbox_follows_the_other_daemons(daemons: list[Store]) -
     await here.remove(BOB, "INBOX", [1])
     last = await here.last_seq(BOB)
     await _until(there, last)
-    await _eventually(lambda: bool(told) and told[-1].seq == last)
+    await eventually(lambda: bool(told) and told[-1].seq == last)
     assert state.uids == [2]
     assert state.rows[2].flags.text == "\\Seen"
     assert state.highest_mod_seq == (await here.status(BOB, "INBOX")).highest_mod_seq
@@ -94,7 +88,7 @@ async def test_three_daemons_writing_at_once_agree(daemons: list[Store]) -> None
     await asyncio.gather(*[work(store, number) for number, store in enumerate(daemons)])
     last = await daemons[0].last_seq(BOB)
     for seen in told:
-        await _eventually(lambda seen=seen: bool(seen) and seen[-1] == last)
+        await eventually(lambda seen=seen: bool(seen) and seen[-1] == last)
         assert seen == list(range(2, last + 1))
     rows = [{uid: (row.flags, row.mod_seq) for uid, row in state.rows.items()} for state in states]
     assert rows[0] == rows[1] == rows[2]
@@ -127,7 +121,7 @@ async def test_a_cut_log_makes_the_others_read_their_mailboxes_anew(daemons: lis
         cut_changes(tx, 1, keep=0, older_than=0)  # type: ignore[arg-type]
 
     await here.database.write(work)
-    await _eventually(lambda: state.uids == [1, 2])
+    await eventually(lambda: state.uids == [1, 2])
 
 
 async def test_an_account_removed_elsewhere_is_gone_here(daemons: list[Store]) -> None:
@@ -135,7 +129,7 @@ async def test_an_account_removed_elsewhere_is_gone_here(daemons: list[Store]) -
     await here.deliver([to_bob()], letter())
     state = await there.open_mailbox(BOB, "INBOX")
     await here.delete_account(BOB)
-    await _eventually(lambda: state.removed)
+    await eventually(lambda: state.removed)
 
 
 async def test_a_maildrop_is_locked_for_all_daemons(daemons: list[Store]) -> None:
@@ -205,5 +199,5 @@ async def test_a_mailbox_opened_while_the_log_is_read_misses_nothing_of_it(
 
     monkeypatch.setattr(there.database, "read", slow)
     await here.store_flags(BOB, "INBOX", [1], add=["\\Seen"])
-    await _eventually(lambda: len(opened) == 2)
-    await _eventually(lambda: opened[1].removed)
+    await eventually(lambda: len(opened) == 2)
+    await eventually(lambda: opened[1].removed)
