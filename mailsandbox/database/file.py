@@ -2,7 +2,8 @@
 
 Invariant: one batch is open at a time; what arrives meanwhile becomes the next. The works of a batch run on the loop's
 thread, as they are short and a second thread would wait for the GIL after each statement; only its COMMIT, which waits
-for the disk without the GIL, and heavy works run in the writer's thread. A small batch, while the disk is quick, is
+for the disk without the GIL, and heavy works run in the writer's thread, which the loop waits to see begin: the disk
+then writes while the loop works. A small batch, while the disk is quick, is
 committed on the loop's thread as well: two thread switches cost as much, and a lone message does not pay them for
 nothing. The results of a batch are given out before the next begins: beginning it first, or with half of what waits, so
 that the loop is busy while the disk is written, makes smaller batches, which cost more than the waiting.
@@ -221,7 +222,7 @@ class FileDatabase:
         if complete and count <= _FEW and self._commit_seconds < _QUICK_COMMIT:
             self._end_batch(self._finish(batch))
         else:
-            self._write_worker.submit(lambda: self._finish(batch), self._end_batch)
+            self._write_worker.begin(lambda: self._finish(batch), self._end_batch)
 
     def _finish(self, batch: Batch) -> float:
         """Run the heavy rest and commit; returns the seconds that the commit took."""

@@ -1,14 +1,21 @@
-"""One thread that runs jobs in order and reports each to the loop. Knows nothing of what the jobs do."""
+"""One thread that runs jobs in order and reports each to the loop. Knows nothing of what the jobs do.
+
+A thread that wants the GIL asks for it once nobody has given it up for a whole switch interval. The loop gives it up
+for an instant before each wait and takes it again before the thread is awake, so a job that was merely queued begins
+when the loop happens to rest: half a millisecond later. `begin` waits for the thread instead.
+"""
 
 import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
 Report = Callable[[object], None]  # gets the result, or the exception
+
+_LATE: Final = 0.002  # seconds; a thread that is not running by then has no core, and the loop had better go on
 
 
 class Worker:
@@ -26,6 +33,18 @@ class Worker:
             self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
             self._thread.start()
         self._jobs.put((job, report))
+
+    def begin(self, job: Callable[[], object], report: Report) -> None:
+        """`submit`, and return when the thread runs `job`, if it was idle: for a job that soon gives up the GIL."""
+        begun = threading.Lock()
+        begun.acquire()
+
+        def announced() -> object:
+            begun.release()
+            return job()
+
+        self.submit(announced, report)
+        begun.acquire(timeout=_LATE)
 
     async def run(self, job: Callable[[], T]) -> T:
         """`job()` in the thread."""
