@@ -119,6 +119,7 @@ class MailSystem:
             memory=Memory(),
             underway=Underway(),
             new_id=queue_ids(),
+            ends_here=lambda address: any(site.is_local(address) for site in self.sites.values()),
         )
         self._allow = Allow(spec.relay.allow)
         self.sites = {site.name: self._site(site, shared) for site in spec.sites}

@@ -69,6 +69,7 @@ class Shared:
     memory: Memory  # bounds what all listeners hold of messages being received
     underway: Underway  # what the sites are sending, mostly to each other
     new_id: Callable[[], str]
+    ends_here: Callable[[str], bool]  # whether any site keeps mail for the address
 
 
 class Site:
@@ -169,6 +170,8 @@ class Site:
 
         database = self._shared.database
         if not (large or local):
+            if self._shared.ends_here(incoming.envelope.recipients[0].address):
+                self._shared.store.expect(octets, sha256)
             return _answer(incoming, await database.write(take_in))
         render = partial(self._shared.store.prepared, shown, sha256=sha256 if shown is octets else None)
         if not large:

@@ -76,6 +76,9 @@ class MemoryDatabase:
     def listen(self, heard: Callable[[str], None]) -> None:
         """Nobody shares this database."""
 
+    def on_leisure(self, job: Callable[[], bool]) -> None:
+        """Nothing is written to a disk."""
+
     def on_death(self, heir: Heir) -> None:
         """Nobody shares this database."""
 

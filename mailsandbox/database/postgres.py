@@ -140,6 +140,9 @@ class PostgresDatabase:
         self._listeners.append(heard)
         self._attend()
 
+    def on_leisure(self, job: Callable[[], bool]) -> None:
+        """There is none: while the loop works, the writer's thread waits for the GIL."""
+
     def on_death(self, heir: Heir) -> None:
         self._heirs.append(heir)
         self._attend()

@@ -204,6 +204,13 @@ class Database(Protocol):
         """
         ...
 
+    def on_leisure(self, job: Callable[[], bool]) -> None:
+        """Call `job` on the loop's thread while that waits for a commit, again and again until it returns False.
+
+        Never where the loop has no such time. One job; a later one takes its place.
+        """
+        ...
+
     def on_death(self, heir: Heir) -> None:
         """Call `heir` in the transaction that declares another daemon dead. Never where nobody else can share it."""
         ...

@@ -5,7 +5,7 @@ live as long as it does. The texts for searching are written later, by `textinde
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Final
@@ -14,22 +14,18 @@ import msgspec
 
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Tx, Update
-from mailsandbox.message.addresses import mailboxes
-from mailsandbox.message.casemap import casemap
-from mailsandbox.message.rendering import Rendered, pack_parts
+from mailsandbox.message.rendering import Rendered
+from mailsandbox.store.ahead import Ahead
+from mailsandbox.store.content_rows import COLUMNS, ContentRows, content_rows, related
 from mailsandbox.store.unit import Unit
 
 Render = Callable[[bytes], Rendered]
 
-_COLUMNS: Final = (
-    "header_end, attachments, sent_date, sent_zone, subject, sender, to_list, cc_list, subject_key, sender_key, "
-    "to_key, cc_key, message_id, in_reply_to, reference_ids, base_subject, preview"
-)
 _SUMMARY: Final = (
-    f"INSERT INTO contents (id, refs, size, {_COLUMNS}) VALUES (?, ?, ?{', ?' * (_COLUMNS.count(',') + 1)}) "
+    f"INSERT INTO contents (id, refs, size, {COLUMNS}) VALUES (?, ?, ?{', ?' * (COLUMNS.count(',') + 1)}) "
     "ON CONFLICT (id) DO NOTHING"
 )
-_SUMMARISE: Final = f"UPDATE contents SET {_COLUMNS.replace(',', ' = ?,')} = ? WHERE id = ?"
+_SUMMARISE: Final = f"UPDATE contents SET {COLUMNS.replace(',', ' = ?,')} = ? WHERE id = ?"
 _RENDERING: Final = "INSERT INTO renderings (content_id, envelope, body, bodystructure, parts) VALUES (?, ?, ?, ?, ?)"
 _SHARE: Final = Update(
     "contents", "refs = refs + ?", where="id = ?", tells="size, message_id, in_reply_to, reference_ids"
@@ -52,7 +48,8 @@ class Contents:
     def __init__(self, render: Render) -> None:
         self._render = render
         self._blobs = Blobs()
-        self._prepared: dict[bytes, Rendered] = {}  # by sha256
+        self._prepared: dict[bytes, ContentRows] = {}  # by sha256
+        self.ahead = Ahead(self._rows)
 
     def prepared(self, octets: bytes, sha256: bytes | None = None) -> AbstractContextManager[None]:
         """Hash and render before the transaction, while another waits for the disk; may be called in any thread.
@@ -60,25 +57,28 @@ class Contents:
         As long as the context is entered, `put` of the same octets takes what was made.
         """
         digest = sha256 or hashlib.sha256(octets).digest()
-        return _Prepared(self._prepared, digest, self._render(octets))
+        return _Prepared(self._prepared, digest, self.ahead.take(digest) or self._rows(octets))
+
+    def _rows(self, octets: bytes) -> ContentRows:
+        return content_rows(self._render(octets))
 
     def put(self, unit: Unit, octets: bytes, *, copies: int, sha256: bytes | None = None) -> Content:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
         tx = unit.tx
         digest = sha256 or hashlib.sha256(octets).digest()
         key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
-        rendered = self._prepared.get(digest)
+        rows = self._prepared.get(digest)
         # What is rendered already is mostly new here, and its octets are there for the queue it comes from.
-        if rendered is None and refs > 1 and (shared := self._add_copies(tx, key, copies)) is not None:
+        if rows is None and refs > 1 and (shared := self._add_copies(tx, key, copies)) is not None:
             return shared
-        if rendered is None:
-            rendered = self._render(octets)
-        if not tx.change(_SUMMARY, (key, copies, len(octets), *self._summary(rendered))).rowcount:
+        if rows is None:
+            rows = self._rows(octets)
+        if not tx.change(_SUMMARY, (key, copies, len(octets), *rows.summary)).rowcount:
             shared = self._add_copies(tx, key, copies)
             assert shared is not None  # the blob is locked, and so the row stays
             return shared
-        self._insert_rendering(unit, key, rendered)
-        return Content(key, len(octets), rendered.message_id, _related(rendered.references, rendered.in_reply_to))
+        self._insert_rendering(unit, key, rows)
+        return Content(key, len(octets), rows.message_id, rows.related)
 
     def _add_copies(self, tx: Tx, key: int, copies: int) -> Content | None:
         """Count `copies` more of a content whose blob was put once more; None where only the blob is there."""
@@ -87,7 +87,7 @@ class Contents:
             return None
         self._blobs.release(tx, key)  # the contents row holds one already
         size, message_id, in_reply_to, references = row
-        return Content(key, size, message_id, _related(references.split(), in_reply_to))
+        return Content(key, size, message_id, related(references.split(), in_reply_to))
 
     def share(self, tx: Tx, counts: dict[int, int]) -> None:
         """Count further copies: by content key."""
@@ -112,61 +112,31 @@ class Contents:
     def replace_rendering(self, unit: Unit, key: int, octets: bytes) -> None:
         """Render a stored content again (`mailsandbox reindex`)."""
         tx = unit.tx
-        rendered = self._render(octets)
+        rows = self._rows(octets)
         # The row stays, and so does what other daemons count in it meanwhile.
-        if not tx.execute(_SUMMARISE, (*self._summary(rendered), key)).rowcount:
+        if not tx.execute(_SUMMARISE, (*rows.summary, key)).rowcount:
             return
         for table in ("renderings", "texts"):
             tx.execute(f"DELETE FROM {table} WHERE content_id = ?", (key,))
-        self._insert_rendering(unit, key, rendered)
+        self._insert_rendering(unit, key, rows)
 
-    def _summary(self, rendered: Rendered) -> tuple[object, ...]:
-        """Values of _COLUMNS."""
-        subject, sender, to_list, cc_list, *others = _all_storable(
-            rendered.subject,
-            rendered.sender,
-            rendered.to,
-            rendered.cc,
-            rendered.message_id,
-            rendered.in_reply_to,
-            " ".join(rendered.references),
-            rendered.base_subject,
-        )
-        return (
-            rendered.header_end,
-            rendered.attachments,
-            rendered.date,
-            rendered.date_zone,
-            subject,
-            sender,
-            to_list,
-            cc_list,
-            _folded(subject),
-            _folded_addresses(sender),
-            _folded_addresses(to_list),
-            _folded_addresses(cc_list),
-            *others,
-            storable(rendered.preview),  # its last character is beyond ASCII where it was cut
-        )
-
-    def _insert_rendering(self, unit: Unit, key: int, rendered: Rendered) -> None:
-        parts = pack_parts(rendered.parts)
-        unit.tx.change(_RENDERING, (key, rendered.envelope, rendered.body, rendered.bodystructure, parts))
-        unit.texts.append((key, storable(rendered.search_header), storable(rendered.search_text)))
+    def _insert_rendering(self, unit: Unit, key: int, rows: ContentRows) -> None:
+        unit.tx.change(_RENDERING, (key, *rows.rendering))
+        unit.texts.append((key, *rows.texts))
 
 
 class _Prepared:
     """A rendering that is there meanwhile."""
 
-    __slots__ = ("_all", "_digest", "_rendered")
+    __slots__ = ("_all", "_digest", "_rows")
 
-    def __init__(self, every: dict[bytes, Rendered], digest: bytes, rendered: Rendered) -> None:
+    def __init__(self, every: dict[bytes, ContentRows], digest: bytes, rows: ContentRows) -> None:
         self._all = every
         self._digest = digest
-        self._rendered = rendered
+        self._rows = rows
 
     def __enter__(self) -> None:
-        self._all[self._digest] = self._rendered
+        self._all[self._digest] = self._rows
 
     def __exit__(self, *exception: object) -> None:
         # The same octets may have come twice at once, and the other one may be done already.
@@ -176,39 +146,3 @@ class _Prepared:
 def message_key(message_id: str) -> int:
     """63 bits for a Message-ID: the key of the table of threads."""
     return int.from_bytes(blake2b(message_id.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
-
-
-def storable(text: str) -> str:
-    """`text` as both databases take it: without NUL, which PostgreSQL refuses, and without lone surrogates."""
-    if "\0" in text:
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _all_storable(*texts: str) -> tuple[str, ...]:
-    """Each of `texts`, made `storable`; looked at in one go, as nearly all are plain."""
-    together = "".join(texts)
-    return texts if together.isascii() and "\0" not in together else tuple(map(storable, texts))
-
-
-def _folded(text: str) -> str | None:
-    """Case-folded for comparing; None where that is the text itself."""
-    folded = casemap(text)
-    return None if folded == text else folded
-
-
-def _folded_addresses(text: str) -> str | None:
-    """As `_folded`, with each address also as it reads without comments and folding.
-
-    RFC 9051 §6.4.4: FROM, TO and CC look at the envelope's structure, where `<a (x)@ (y) b>` is a@b.
-    """
-    if "(" not in text and "\\" not in text and " @" not in text and "@ " not in text:
-        return _folded(text)
-    bare = [mailbox.address for mailbox in mailboxes(text.encode("utf-8", "replace")) if mailbox.address not in text]
-    return casemap(" ".join([text, *bare])) if bare else _folded(text)
-
-
-def _related(references: Sequence[str], in_reply_to: str) -> tuple[str, ...]:
-    if not references and not in_reply_to:
-        return ()
-    return tuple(dict.fromkeys([*references, *([in_reply_to] if in_reply_to else [])]))

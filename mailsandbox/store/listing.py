@@ -6,7 +6,7 @@ from typing import Final
 from mailsandbox.database.tx import Row, Tx
 from mailsandbox.errors import NoSuchMessage
 from mailsandbox.message.casemap import casemap
-from mailsandbox.store.contents import storable
+from mailsandbox.store.content_rows import storable
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.messages import rows_of
 from mailsandbox.store.model import MessageRow, parse_message_id

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from mailsandbox.database.tx import Tx
 from mailsandbox.message.casemap import casemap
-from mailsandbox.store.contents import storable
+from mailsandbox.store.content_rows import storable
 from mailsandbox.store.model import Uid
 
 Scope = Literal["header", "body", "text", "subject", "from", "to", "cc"]

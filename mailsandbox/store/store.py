@@ -91,6 +91,7 @@ class Store:
 
         await self.database.write(work)
         await self._texts.recover(self._render)
+        self.database.on_leisure(self.contents_of.ahead.make_one)
         if self._following is not None:
             self._following.start()
 
@@ -223,6 +224,10 @@ class Store:
         Holds while the context is entered. May be called in any thread. `sha256`: of the octets, where it is known.
         """
         return self.contents_of.prepared(octets, sha256)
+
+    def expect(self, octets: bytes, sha256: bytes) -> None:
+        """`prepared` will be asked for these octets shortly: they may be rendered while there is nothing else to do."""
+        self.contents_of.ahead.expect(octets, sha256)
 
     def deliver_in(
         self,

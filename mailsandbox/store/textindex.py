@@ -13,7 +13,8 @@ from typing import Final
 from mailsandbox.database.blobs import Blobs
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import DamagedContent
-from mailsandbox.store.contents import Render, storable
+from mailsandbox.store.content_rows import storable
+from mailsandbox.store.contents import Render
 
 _log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ import pytest
 
 from mailsandbox import Sandbox
 from mailsandbox.errors import ConfigError
+from mailsandbox.store.store import Store
 from tests.path.conftest import HTML, SUBJECT, TEXT, french_message, png
 
 BOB = "bob@beta.test"
@@ -51,6 +52,28 @@ def test_what_needed_no_conversion_is_the_same_to_the_octet(box):
     octets = b"From: a@alpha.test\r\nSubject:x\r\nX-Odd:   y  \r\n\tfolded\r\n\r\n.\r\n..\r\nbody \r\n"
     send(box, octets)
     assert box.wait_for(to=BOB).octets.endswith(octets)
+
+
+def test_what_one_site_queues_for_another_is_expected_there_and_what_it_keeps_is_not(box, monkeypatch):
+    expected, asked = {}, []
+    expect, prepared = Store.expect, Store.prepared
+
+    def note_expected(store, octets, sha256):
+        expected[sha256] = octets
+        expect(store, octets, sha256)
+
+    def note_asked(store, octets, *, sha256=None):
+        asked.append(sha256)
+        return prepared(store, octets, sha256=sha256)
+
+    monkeypatch.setattr(Store, "expect", note_expected)
+    monkeypatch.setattr(Store, "prepared", note_asked)
+    octets = b"From: a@alpha.test\r\nSubject: expected\r\n\r\nbody\r\n"
+    send(box, octets.replace(b"expected", b"kept"), recipients=["carol@alpha.test"])
+    send(box, octets)
+    box.wait_for(to=BOB)
+    assert expected == {hashlib.sha256(octets).digest(): octets}
+    assert asked[-1:] == list(expected)
 
 
 @pytest.mark.parametrize("line", [b"a line of text.\r\n", b".\r\n", b"\xe9\r\n", b"bare\n"])

@@ -1,12 +1,17 @@
 """Messages are rendered before their transaction, by whoever has the time, and only as long as it is to come."""
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from letters import BOB, TRACE, letter, to_bob
 
 from mailsandbox.clock import ManualClock
+from mailsandbox.database import open_database
+from mailsandbox.database.batch import Batch
 from mailsandbox.database.tx import Database
 from mailsandbox.message.rendering import Rendered, render
 from mailsandbox.store.store import Store
@@ -48,6 +53,37 @@ async def test_what_was_rendered_before_is_not_rendered_in_the_transaction(
     state = await counting.open_mailbox(BOB, "INBOX")
     subjects = await counting.rendered(list(state.rows.values()), ["subject"])
     assert subjects == [("Hello",), ("Other",)]
+
+
+async def test_what_is_expected_is_rendered_while_a_commit_is_under_way_and_not_again_when_it_comes(
+    tmp_path: Path, rendered: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(octets: bytes) -> Rendered:
+        rendered.append(octets)
+        made.set()
+        return render(octets)
+
+    def commit_late(batch: Batch) -> None:
+        assert made.wait(timeout=30)
+        commit(batch)
+
+    made, commit = threading.Event(), Batch.commit
+    database = open_database(str(tmp_path / "data"))
+    await database.start()
+    store = Store(database, render=note)
+    await store.start()
+    monkeypatch.setattr(Batch, "commit", commit_late)
+    store.expect(OCTETS, hashlib.sha256(OCTETS).digest())
+
+    await asyncio.gather(*[database.write(lambda tx: None) for _ in range(10)])  # too many to be committed by the loop
+
+    assert rendered == [OCTETS]
+    await store.deliver([to_bob()], OCTETS)
+    assert rendered == [OCTETS]
+    state = await store.open_mailbox(BOB, "INBOX")
+    assert await store.rendered(list(state.rows.values()), ["subject"]) == [("Hello",)]
+    await store.aclose()
+    await database.aclose()
 
 
 async def test_what_was_rendered_in_vain_is_forgotten(counting: Store, rendered: list[bytes]) -> None:
