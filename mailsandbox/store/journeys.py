@@ -51,6 +51,13 @@ MIGRATIONS: Final[list[Migration]] = [
             PRIMARY KEY (mailbox_id, uid, protocol)
         ) WITHOUT ROWID""",
     ],
+    [
+        # One tree on SQLite, where a table and its index were two to write for each key.
+        "CREATE TABLE keys_of_journeys (id TEXT PRIMARY KEY, journey_id TEXT NOT NULL) WITHOUT ROWID",
+        "INSERT INTO keys_of_journeys (id, journey_id) SELECT id, journey_id FROM journey_keys",
+        "DROP TABLE journey_keys",
+        "ALTER TABLE keys_of_journeys RENAME TO journey_keys",
+    ],
 ]
 
 SIGHTINGS_DELAY: Final = 0.25  # seconds until sightings are written

@@ -1,9 +1,12 @@
 """The ledger of journeys."""
 
+import msgspec
 import pytest
 from letters import BOB, letter, to_bob
 
 from mailsandbox.clock import ManualClock
+from mailsandbox.database.schema import migrate
+from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import OverQuota
 from mailsandbox.journey.model import (
     Accepted,
@@ -17,7 +20,7 @@ from mailsandbox.journey.model import (
     TranscriptLine,
 )
 from mailsandbox.message.findings import Finding
-from mailsandbox.store.journeys import JourneyLedger
+from mailsandbox.store.journeys import MIGRATIONS, JourneyLedger, forget_journeys
 from mailsandbox.store.store import Store
 
 ENVELOPE = EnvelopeRecord("ann@alpha.test", [BOB], {"BODY": "8BITMIME"}, {BOB: {"NOTIFY": "NEVER"}})
@@ -66,6 +69,34 @@ async def test_a_journey_is_found_by_its_id_a_queue_id_or_a_message_id(store: St
         assert await ledger.find(any_id) == "A1"
     assert await ledger.find("nothing") is None
     assert await ledger.recent() == ["A1"]
+
+
+async def test_journeys_of_the_first_version_are_found_and_read(database: Database, clock: ManualClock) -> None:
+    at_beta = Accepted(**{**_fields(ACCEPTED), "queue_id": "B9", "site": "beta"})
+    delivered = Delivered("beta", BOB, BOB, "INBOX", 1, "1-1", 1, 10, 4.0, 5)
+
+    def first_version(tx: Tx) -> None:
+        migrate(tx, "journeys", MIGRATIONS[:1])
+        for kind, event in (("accepted", ACCEPTED), ("accepted", at_beta), ("delivered", delivered)):
+            tx.execute(
+                "INSERT INTO journey_events (journey_id, kind, at, event) VALUES ('A1', ?, 1.5, ?)",
+                (kind, msgspec.msgpack.encode(event)),
+            )
+        for key in ("B9", "1-1"):
+            tx.execute("INSERT INTO journey_keys (id, journey_id) VALUES (?, 'A1')", (key,))
+
+    await database.write(first_version)
+    ledger = JourneyLedger(database, clock)
+    await ledger.start()
+    assert await ledger.events("A1") == [ACCEPTED, at_beta, delivered]
+    assert [await ledger.find(key) for key in ("A1", "B9", "1-1")] == ["A1"] * 3
+    await ledger.append("A1", at_beta)  # a key that is there already
+    await ledger.append("A1", NOTIFIED)
+    ledger.first_shown(["1-1"], "pop3")
+    assert [type(event) for event in await ledger.events("A1")][3:] == [Accepted, Notified, FirstShown]
+    await database.write(lambda tx: forget_journeys(tx, keep=0, older_than=0.0))
+    assert await ledger.events("A1") == []
+    assert await database.read(lambda tx: tx.execute("SELECT count(*) FROM journey_keys").fetchone()) == (0,)
 
 
 async def test_an_event_goes_with_the_transaction_that_failed(
