@@ -164,8 +164,7 @@ class Site:
             )
             refused = self._placing.refusals_in(tx, message)
             if len(refused) < len(incoming.envelope.recipients):
-                self._shared.ledger.append_in(tx, journey_id, incoming.accepted)
-                self._placing.place_in(tx, message, refused, tell=not incoming.each)
+                self._placing.place_in(tx, message, refused, accepted=incoming.accepted, tell=not incoming.each)
             return refused
 
         database = self._shared.database

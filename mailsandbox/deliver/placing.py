@@ -18,8 +18,8 @@ from mailsandbox.clock import Clock
 from mailsandbox.database.tx import Tx
 from mailsandbox.deliver.aliases import Alias, Aliases, expand
 from mailsandbox.deliver.local import deliveries, went_round
-from mailsandbox.deliver.notifier import Notifier, Record
-from mailsandbox.journey.model import Delivered, Expanded, JourneyId, Undelivered
+from mailsandbox.deliver.notifier import Notifier
+from mailsandbox.journey.model import Accepted, Delivered, Expanded, JourneyEvent, JourneyId, Undelivered
 from mailsandbox.mailqueue.model import Action, NewItem, QueuedItem, RecipientReport
 from mailsandbox.mailqueue.settling import wants_failure
 from mailsandbox.message.envelope import Envelope, Recipient
@@ -28,6 +28,8 @@ from mailsandbox.smtp.replies import Reply, reply
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.model import Delivery, Landed
 from mailsandbox.store.store import Store
+
+Record = Callable[[Tx, JourneyId, *tuple[JourneyEvent, ...]], None]
 
 _DELIVERED = reply(250, "2.1.5", "Delivered to the mailbox")
 _EXPANDED = reply(250, "2.1.5", "Sent on to the members of the alias")
@@ -51,8 +53,12 @@ _Kind = Literal["mailbox", "alias", "elsewhere"]  # what an address is here
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One message and all that comes of it: who has it already, and the aliases being expanded (`within`)."""
+    """One message and all that comes of it: who has it already, and the aliases being expanded (`within`).
 
+    `events` are not in the journey yet; they go there together.
+    """
+
+    events: list[JourneyEvent]
     placed: set[str] = field(default_factory=set)
     expanded: set[str] = field(default_factory=set)
     within: frozenset[str] = frozenset()
@@ -104,11 +110,23 @@ class Placing:
                     pass
         return refused | self._without_mailbox(tx, deliveries(message.envelope, local, trace=message.trace), message)
 
-    def place_in(self, tx: Tx, message: Message, refused: Mapping[str, Reply], *, tell: bool = True) -> None:
-        """Place all recipients but the `refused`, as `refusals_in` found them. `tell`: their sender does not know."""
-        reports = self._undelivered_in(tx, message, refused) if refused else []
-        around = _Round()
+    def place_in(
+        self,
+        tx: Tx,
+        message: Message,
+        refused: Mapping[str, Reply],
+        *,
+        accepted: Accepted | None = None,
+        tell: bool = True,
+    ) -> None:
+        """Place all recipients but the `refused`, as `refusals_in` found them. `tell`: their sender does not know.
+
+        `accepted` goes into the journey with what becomes of the message here.
+        """
+        around = _Round([accepted] if accepted else [])
+        reports = self._undelivered(message, refused, around) if refused else []
         self._place_in(tx, message, refused, around, reports if tell else [])
+        self._record_in(tx, message, around)
 
     def _place_in(
         self, tx: Tx, message: Message, refused: Container[str], around: _Round, reports: list[RecipientReport]
@@ -126,7 +144,7 @@ class Placing:
             names.add(name)
             (local if kind == "mailbox" else aliases if kind == "alias" else remote).append(recipient)
         if local:
-            reports += self._deliver_in(tx, message, local)
+            reports += self._deliver_in(tx, message, local, around)
         if remote:
             onward = message.envelope.to(tuple(remote))
             now, trace = self._clock.now(), message.trace
@@ -143,7 +161,14 @@ class Placing:
             self._enqueue_in(tx, item)
         for recipient in aliases:
             reports += self._expand_in(tx, message, recipient, around)
-        self._tell_in(tx, message, reports)
+        if reports:
+            self._record_in(tx, message, around)  # before what the sender is told of it
+            self._tell_in(tx, message, reports)
+
+    def _record_in(self, tx: Tx, message: Message, around: _Round) -> None:
+        if around.events:
+            self._record(tx, JourneyId(message.journey_id), *around.events)
+            around.events.clear()
 
     def _kind(self, address: str, within: Container[str] = ()) -> _Kind:
         if not self._is_local(address):
@@ -154,13 +179,15 @@ class Placing:
 
     # Mailboxes
 
-    def _deliver_in(self, tx: Tx, message: Message, recipients: Sequence[Recipient]) -> list[RecipientReport]:
+    def _deliver_in(
+        self, tx: Tx, message: Message, recipients: Sequence[Recipient], around: _Round
+    ) -> list[RecipientReport]:
         copies = deliveries(message.envelope, recipients, trace=message.trace)
         octets = message.shown
         now = self._clock.now()
         known = message.sha256 if octets is message.octets else None
         for landed in self._store.deliver_in(tx, copies, octets, journey_id=message.journey_id, now=now, sha256=known):
-            self._record(tx, JourneyId(message.journey_id), _delivered(self._site, landed))
+            around.events.append(_delivered(self._site, landed))
         # RFC 3461 §5.2.3: NOTIFY=SUCCESS is answered once the copy lies in the mailbox.
         return [self._report(one, Action.DELIVERED, _DELIVERED) for one in recipients if "SUCCESS" in one.notify]
 
@@ -187,7 +214,7 @@ class Placing:
                 left[copy.account] = free
         return refused
 
-    def _undelivered_in(self, tx: Tx, message: Message, refused: Mapping[str, Reply]) -> list[RecipientReport]:
+    def _undelivered(self, message: Message, refused: Mapping[str, Reply], around: _Round) -> list[RecipientReport]:
         """The message has been accepted for others, so these are failures and not to be tried again."""
         reports = []
         for recipient in message.envelope.recipients:
@@ -195,8 +222,7 @@ class Placing:
                 continue
             if answer.transient:
                 answer = Reply(552, f"5{answer.enhanced[1:]}", answer.lines)
-            event = Undelivered(self._site, recipient.address, str(answer), self._clock.now())
-            self._record(tx, JourneyId(message.journey_id), event)
+            around.events.append(Undelivered(self._site, recipient.address, str(answer), self._clock.now()))
             # A null reverse-path is told nothing: the notifier records the double bounce.
             if wants_failure(recipient) or not message.envelope.reverse_path:
                 reports.append(self._report(recipient, Action.FAILED, answer))
@@ -217,8 +243,7 @@ class Placing:
     def _expand_in(self, tx: Tx, message: Message, recipient: Recipient, around: _Round) -> list[RecipientReport]:
         alias = self._aliases.find(recipient.address)
         assert alias is not None
-        event = Expanded(self._site, recipient.address, list(alias.members), self._clock.now())
-        self._record(tx, JourneyId(message.journey_id), event)
+        around.events.append(Expanded(self._site, recipient.address, list(alias.members), self._clock.now()))
         sent_on = Message(
             expand(message.envelope, recipient, alias),
             # So that it is known again, should a member lead back here (RFC 9228 §1).
@@ -237,7 +262,7 @@ class Placing:
         ]
         copies = deliveries(sent_on.envelope, mailboxes, trace=sent_on.trace)
         refused = self._without_mailbox(tx, copies, sent_on)
-        self._place_in(tx, sent_on, refused, inner, self._undelivered_in(tx, sent_on, refused))
+        self._place_in(tx, sent_on, refused, inner, self._undelivered(sent_on, refused, inner))
         return self._about_alias(recipient, alias)
 
     def _about_alias(self, recipient: Recipient, alias: Alias) -> list[RecipientReport]:
@@ -255,8 +280,6 @@ class Placing:
         return RecipientReport(recipient, action, answer.enhanced, answer, "", self._clock.now())
 
     def _tell_in(self, tx: Tx, message: Message, reports: Sequence[RecipientReport]) -> None:
-        if not reports:
-            return
         octets = message.trace + message.octets
         now = self._clock.now()
         item = QueuedItem(

@@ -71,6 +71,24 @@ async def test_a_journey_is_found_by_its_id_a_queue_id_or_a_message_id(store: St
     assert await ledger.recent() == ["A1"]
 
 
+async def test_events_of_one_work_share_a_row(database: Database, ledger: JourneyLedger) -> None:
+    at_beta = Accepted(**{**_fields(ACCEPTED), "queue_id": "B9", "site": "beta"})
+    copies = [Delivered("beta", BOB, BOB, "INBOX", uid, f"1-{uid}", uid, 10, 4.0, 5) for uid in (1, 2)]
+    await ledger.append("A1", ACCEPTED)
+    await ledger.append("A1", at_beta, *copies, NOTIFIED)
+    await ledger.append("A1", ATTEMPTED)
+    ledger.first_shown(["1-2"], "pop3")
+    events = await ledger.events("A1")
+    assert events[:-1] == [ACCEPTED, at_beta, *copies, NOTIFIED, ATTEMPTED]
+    assert isinstance(events[-1], FirstShown)
+    assert [await ledger.find(key) for key in ("B9", "1-1", "1-2")] == ["A1"] * 3
+    assert await database.read(lambda tx: tx.execute("SELECT count(*) FROM journey_events").fetchone()) == (3,)
+    await database.write(lambda tx: forget_journeys(tx, keep=0, older_than=0.0))
+    for table in ("journey_events", "journey_keys", "shown"):
+        count = f"SELECT count(*) FROM {table}"
+        assert await database.read(lambda tx, count=count: tx.execute(count).fetchone()) == (0,)
+
+
 async def test_journeys_of_the_first_version_are_found_and_read(database: Database, clock: ManualClock) -> None:
     at_beta = Accepted(**{**_fields(ACCEPTED), "queue_id": "B9", "site": "beta"})
     delivered = Delivered("beta", BOB, BOB, "INBOX", 1, "1-1", 1, 10, 4.0, 5)
