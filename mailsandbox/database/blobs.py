@@ -39,34 +39,59 @@ MIGRATIONS: Final[list[Migration]] = [
 
 _PUT: Final = "INSERT INTO blobs (sha256, refs, size) VALUES (?, 1, ?) ON CONFLICT (sha256) DO NOTHING"
 _CHUNK: Final = 500  # ids in one statement
-_COUNT: Final = Update("blobs", "refs = refs + 1", where="sha256 = ?", tells="id, refs")
+MAX_LATELY: Final = 2_000  # digests, 0.4 MB
+_COUNT: Final = Update("blobs", "refs = refs + 1", where="sha256 = ?", tells="id")
+_COUNT_KNOWN: Final = "UPDATE blobs SET refs = refs + 1 WHERE id = ? AND sha256 = ?"
 _GIVE_BACK: Final = "UPDATE blobs SET refs = refs - 1 WHERE id = ? AND refs > 1"
 _RELEASE: Final = Update("blobs", "refs = refs - 1", where="id = ?", tells="refs, file")
 
 
-class Blobs:
-    """Puts, gets and releases blobs within a transaction of the caller."""
+class Lately:
+    """The ids of octets put lately, for who puts the same a moment later: mostly beta what alpha sends it.
+
+    A guess: what was put may be undone or released, and then, unless it was committed, its id be given to others.
+    """
 
     def __init__(self) -> None:
+        self._ids: dict[bytes, int] = {}  # by sha256
+        self.get = self._ids.get
+
+    def note(self, sha256: bytes, key: int) -> None:
+        """These octets have that id now."""
+        self._ids[sha256] = key
+        if len(self._ids) > MAX_LATELY:
+            del self._ids[next(iter(self._ids))]
+
+
+class Blobs:
+    """Puts, gets and releases blobs within a transaction of the caller. `lately`: what others put, too."""
+
+    def __init__(self, lately: Lately | None = None) -> None:
+        self._lately = lately or Lately()
         self._met = False  # whether the octets put last were there already: those put next mostly are alike in this
 
     def put(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> int:
         """Store `octets`, or count one more reference to them; returns their id. `sha256` spares hashing again."""
-        return self.put_counted(tx, octets, sha256=sha256)[0]
+        return self.put_or_meet(tx, octets, sha256=sha256)[0]
 
-    def put_counted(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> tuple[int, int]:
-        """`put`; returns the id and how many references there are now: 1 when the octets are new."""
+    def put_or_meet(self, tx: Tx, octets: bytes, *, sha256: bytes | None = None) -> tuple[int, bool]:
+        """`put`; returns the id and whether the octets were there already."""
         digest = sha256 or hashlib.sha256(octets).digest()
+        guess = self._lately.get(digest)
+        # The index of digests, which are like random numbers, is the dearest to look into.
+        if guess is not None and tx.change(_COUNT_KNOWN, (guess, digest)).rowcount:
+            return guess, True
         look = self._met
         while True:
             if look and (row := tx.update(_COUNT, (), (digest,))) is not None:
                 self._met = True
-                return row[0], row[1]
+                return row[0], True
             key = tx.insert(_PUT, (digest, len(octets)))
             if key is not None:
                 self._keep(tx, key, octets, digest)
+                self._lately.note(digest, key)
                 self._met = False
-                return key, 1
+                return key, False
             look = True  # and again, if another daemon releases the last reference between the two statements
 
     def _keep(self, tx: Tx, key: int, octets: bytes, digest: bytes) -> None:

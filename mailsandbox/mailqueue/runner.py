@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import structs
 
 from mailsandbox.clock import Clock
+from mailsandbox.database.blobs import Lately
 from mailsandbox.database.tx import Database, Tx
 from mailsandbox.errors import QueueError, StoreError
 from mailsandbox.journey.model import JourneyId
@@ -52,6 +53,7 @@ class Queue:
         notify: Notify,
         limits: QueueLimits | None = None,
         underway: Underway | None = None,
+        lately: Lately | None = None,
     ) -> None:
         self.site = site
         self._database = database
@@ -60,7 +62,7 @@ class Queue:
         self._policy = retry
         self._clock = clock
         self._limits = limits or QueueLimits()
-        self._spool = Spool(site)
+        self._spool = Spool(site, lately)
         self._owner = database.daemon
         self._tasks = Tasks()
         around = Surroundings(

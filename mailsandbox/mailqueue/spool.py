@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mailsandbox.database import blobs
-from mailsandbox.database.blobs import Blobs
+from mailsandbox.database.blobs import Blobs, Lately
 from mailsandbox.database.schema import Migration, migrate
 from mailsandbox.database.tx import Row, Tx
 from mailsandbox.errors import NoSuchQueueItem
@@ -96,9 +96,9 @@ class Lease(msgspec.Struct, frozen=True):
 class Spool:
     """The rows of one site. Every method runs inside a transaction of the caller."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, lately: Lately | None = None) -> None:
         self._site = site
-        self._blobs = Blobs()
+        self._blobs = Blobs(lately)
         self._packer = msgspec.msgpack.Encoder()
         self._envelopes = msgspec.msgpack.Decoder(Envelope)
         self._replies = msgspec.msgpack.Decoder(Reply)

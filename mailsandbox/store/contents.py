@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from mailsandbox.database.blobs import Blobs
+from mailsandbox.database.blobs import Blobs, Lately
 from mailsandbox.database.tx import Tx, Update
 from mailsandbox.message.rendering import Rendered
 from mailsandbox.store.ahead import Ahead
@@ -47,7 +47,8 @@ class Contents:
 
     def __init__(self, render: Render) -> None:
         self._render = render
-        self._blobs = Blobs()
+        self.lately = Lately()
+        self._blobs = Blobs(self.lately)
         self._prepared: dict[bytes, ContentRows] = {}  # by sha256
         self.ahead = Ahead(self._rows)
 
@@ -66,10 +67,10 @@ class Contents:
         """Store `octets` for `copies` messages; rendered only when they were not there yet."""
         tx = unit.tx
         digest = sha256 or hashlib.sha256(octets).digest()
-        key, refs = self._blobs.put_counted(tx, octets, sha256=digest)
+        key, met = self._blobs.put_or_meet(tx, octets, sha256=digest)
         rows = self._prepared.get(digest)
         # What is rendered already is mostly new here, and its octets are there for the queue it comes from.
-        if rows is None and refs > 1 and (shared := self._add_copies(tx, key, copies)) is not None:
+        if rows is None and met and (shared := self._add_copies(tx, key, copies)) is not None:
             return shared
         if rows is None:
             rows = self._rows(octets)

@@ -17,7 +17,7 @@ from postgres_cluster import postgres  # noqa: F401
 from mailsandbox.database import Database, Tx, checkpoints, open_database
 from mailsandbox.database import file as file_database
 from mailsandbox.database.batch import Batch
-from mailsandbox.database.blobs import MIGRATIONS, Blobs
+from mailsandbox.database.blobs import MAX_LATELY, MIGRATIONS, Blobs, Lately
 from mailsandbox.database.file import FileDatabase
 from mailsandbox.database.schema import migrate
 from mailsandbox.errors import NoSuchMessage, StartError, StoreFull, StoreUnavailable
@@ -199,6 +199,46 @@ async def test_blobs_are_stored_once_and_go_with_the_last_reference(database: Da
     assert await database.write(lambda tx: blobs.put(tx, b"octets\x00\xff")) > first
 
 
+async def test_octets_put_lately_are_the_same_whatever_became_of_them(database: Database) -> None:
+    """Where they were is only a guess: the work may be undone, its id given to others, a snapshot put back."""
+    lately = Lately()
+    alpha, beta = Blobs(lately), Blobs(lately)
+
+    def undone(tx: Tx) -> None:
+        alpha.put(tx, b"undone")
+        raise LookupError
+
+    async def put(blobs: Blobs, octets: bytes) -> int:
+        key = await database.write(lambda tx: blobs.put(tx, octets))
+        assert await database.read(lambda tx: blobs.get(tx, key)) == octets
+        return key
+
+    await database.write(lambda tx: migrate(tx, "blobs", MIGRATIONS))
+    image = await database.snapshot()
+    key = await put(alpha, b"passed on")
+    assert await put(beta, b"passed on") == key
+    await database.write(lambda tx: alpha.release(tx, key))
+    assert await put(alpha, b"passed on") == key
+    for _ in range(2):
+        await database.write(lambda tx: beta.release(tx, key))
+    assert await put(beta, b"passed on") > key
+    with pytest.raises(LookupError):
+        await database.write(undone)
+    others = await put(alpha, b"others")  # under the id that SQLite gave to those undone
+    assert await put(beta, b"undone") != others
+    await database.restore(image)
+    key = await put(alpha, b"others")
+    assert key != await put(beta, b"passed on")
+    assert await database.read(lambda tx: tx.execute("SELECT refs FROM blobs").fetchall()) == [(1,), (1,)]
+
+
+def test_what_was_put_lately_is_remembered_within_bounds() -> None:
+    lately = Lately()
+    for number in range(MAX_LATELY + 1):
+        lately.note(b"%d" % number, number)
+    assert (lately.get(b"0"), lately.get(b"1"), lately.get(b"%d" % MAX_LATELY)) == (None, 1, MAX_LATELY)
+
+
 async def test_blobs_of_the_first_version_keep_their_octets_and_references(database: Database) -> None:
     def first_version(tx: Tx) -> None:
         migrate(tx, "blobs", MIGRATIONS[:1])
@@ -208,8 +248,9 @@ async def test_blobs_of_the_first_version_keep_their_octets_and_references(datab
     blobs = Blobs()
     await database.write(first_version)
     await database.write(lambda tx: migrate(tx, "blobs", MIGRATIONS))
-    key, refs = await database.write(lambda tx: blobs.put_counted(tx, b"old"))
-    assert (refs, await database.read(lambda tx: blobs.get(tx, key))) == (3, b"old")
+    key = await database.write(lambda tx: blobs.put(tx, b"old"))
+    assert await database.read(lambda tx: blobs.get(tx, key)) == b"old"
+    assert await database.read(lambda tx: tx.execute("SELECT refs FROM blobs").fetchall()) == [(3,)]
     assert await database.write(lambda tx: blobs.put(tx, b"new")) != key
 
 
