@@ -150,4 +150,18 @@ MIGRATIONS: Final[list[Migration]] = [
     ],
     # Grows when contents are rendered anew: see `reindexing`.
     ["INSERT INTO meta (name, value) VALUES ('renderings', 0)"],
+    [
+        # With rowids, in the order of which SQLite appends. In a tree without them, of which a page has but a few rows
+        # of this size, inner pages too, every third or so moved rows between neighbouring pages.
+        """CREATE TABLE traces_by_rowid (
+            mailbox_id INTEGER NOT NULL,
+            uid INTEGER NOT NULL,
+            octets BLOB NOT NULL,
+            PRIMARY KEY (mailbox_id, uid)
+        )""",
+        "INSERT INTO traces_by_rowid (mailbox_id, uid, octets) "
+        "SELECT mailbox_id, uid, octets FROM traces ORDER BY mailbox_id, uid",
+        "DROP TABLE traces",
+        "ALTER TABLE traces_by_rowid RENAME TO traces",
+    ],
 ]

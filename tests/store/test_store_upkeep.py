@@ -4,12 +4,15 @@ import asyncio
 
 import msgspec
 import pytest
-from letters import BOB, letter, to_bob
+from audit import audit
+from letters import BOB, TRACE, letter, to_bob
 
 from mailsandbox.clock import ManualClock
 from mailsandbox.database import Database, Tx
 from mailsandbox.errors import NoSuchAccount, StartError, StoreFull
 from mailsandbox.message.rendering import render
+from mailsandbox.store import schema
+from mailsandbox.store import store as store_module
 from mailsandbox.store.journeys import JourneyLedger
 from mailsandbox.store.model import AppendItem, Change, ChangeType, Delivery, Seq
 from mailsandbox.store.store import Store
@@ -35,6 +38,33 @@ async def test_a_restored_snapshot_is_what_was_there(store: Store, ledger: Journ
         assert await store.search_text(state, "kept", scope="body") == {1}
         (landed,) = await store.deliver([to_bob()], letter(number=3))
         assert landed.uid == 2
+
+
+async def test_mail_kept_by_the_version_before_reads_the_same(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(store_module, "MIGRATIONS", schema.MIGRATIONS[:3])  # the tables have the names they have now
+        old = Store(database, clock=clock)
+        await old.start()
+        for number in range(1, 13):
+            await old.deliver([to_bob(TRACE + b"X-Number: %d\r\n" % number)], letter(number=number))
+        await old.create_mailbox(BOB, "Lists")
+        await old.copy(BOB, "INBOX", [2], "Lists")
+        await old.aclose()
+    store = Store(database, clock=clock)
+    await store.start()
+    kept = await store.open_mailbox(BOB, "INBOX")
+    numbers = [number for number in range(1, 13) if number not in (2, 3, 4)]
+    await store.remove(BOB, "INBOX", [2, 3, 4])
+    await store.deliver([to_bob()], letter(number=13))
+    wanted = [TRACE + b"X-Number: %d\r\n" % number + letter(number=number) for number in numbers]
+    assert await store.contents([kept.rows[uid] for uid in kept.uids]) == [*wanted, TRACE + letter(number=13)]
+    lists = await store.open_mailbox(BOB, "Lists")
+    assert await store.contents(list(lists.rows.values())) == [TRACE + b"X-Number: 2\r\n" + letter(number=2)]
+    assert await store.search_text(kept, "number: 12", scope="text") == {12}
+    assert await database.read(audit) == []
+    await store.aclose()
 
 
 async def test_who_looks_at_a_mailbox_is_told_of_the_restore(store: Store, heard: list[Change]) -> None:
