@@ -3,10 +3,10 @@
 Invariant: one batch is open at a time; what arrives meanwhile becomes the next. The works of a batch run on the loop's
 thread, as they are short and a second thread would wait for the GIL after each statement; only its COMMIT, which waits
 for the disk without the GIL, and heavy works run in the writer's thread, which the loop waits to see begin: the disk
-then writes while the loop works. A small batch, while the disk is quick, is
-committed on the loop's thread as well: two thread switches cost as much, and a lone message does not pay them for
-nothing. The results of a batch are given out before the next begins: beginning it first, or with half of what waits, so
-that the loop is busy while the disk is written, makes smaller batches, which cost more than the waiting.
+then writes while the loop works. A small batch, while the disk is quick, is committed on the loop's thread as well: two
+thread switches cost as much, and a lone message does not pay them for nothing. Large batches cost less, so a batch
+begins when no more comes for it (see gathering), and the results of one are given out before the next begins: beginning
+it first, or with half of what waits, so that the loop is busy while the disk is written, makes smaller ones.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from mailsandbox.database.checkpoints import Checkpoints
 from mailsandbox.database.connections import connect
 from mailsandbox.database.failures import sqlite_failure
 from mailsandbox.database.files import Files
+from mailsandbox.database.gathering import Gathering
 from mailsandbox.database.tx import Done, Heir, Work, telling
 from mailsandbox.database.worker import Worker
 from mailsandbox.errors import StartError
@@ -43,7 +44,6 @@ MAX_BATCH: Final = 512  # works; bounds how long one turn of the loop is kept
 _LOG_BEGINS: Final = b"\x37\x7f\x06\x82"  # or ...83, SQLite file format §4.1
 _FEW: Final = 4  # works; more are committed by the writer: the loop has somebody else to serve meanwhile
 _QUICK_COMMIT: Final = 0.001  # seconds; on a slower disk few are too
-_PATIENCE: Final = 4  # turns of the loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,6 @@ class FileDatabase:
         self._heavy_reader: sqlite3.Connection | None = None
         self._pending: deque[Submission] = deque()
         self._batch: Batch | None = None
-        self._scheduled = False
-        self._hurried = False  # somebody waits for what is pending
-        self._turning = False  # the loop turns a few times before what is pending begins
         self._commit_seconds = 0.0  # of recent commits, smoothed
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,6 +86,7 @@ class FileDatabase:
         if self._writer is not None:
             return
         self._loop = asyncio.get_running_loop()
+        self._gathering = Gathering(self._loop, self._pending.__len__, self._start_batch)
         self._write_worker = Worker("database-writer", self._loop)
         self._read_worker = Worker("database-reader", self._loop)
         self._checkpoint_worker = Worker("database-checkpoint", self._loop)
@@ -107,24 +105,19 @@ class FileDatabase:
         self._checkpoints.close()
         self._close_connections()
 
-    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
+    def write(self, work: Work[T], *, heavy: bool = False) -> Awaitable[T]:
         waiting: asyncio.Future[T] = self._loop.create_future()
-        self.submit(work, telling(waiting), heavy=heavy, patient=patient)
+        self.submit(work, telling(waiting), heavy=heavy)
         return waiting
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
         if self._writer is None:
             done(closed(self.place))
             return
         if not self._pending:
             self._idle.clear()
         self._pending.append(Submission(work, done, heavy))
-        if patient and not self._hurried:
-            if not self._turning:
-                self._schedule_later()
-        else:
-            self._hurried = True
-            self._schedule()
+        self._schedule()
 
     def listen(self, heard: Callable[[str], None]) -> None:
         """Nobody shares this database."""
@@ -197,21 +190,11 @@ class FileDatabase:
         return Image(bytes(image), self.files.copy_out())
 
     def _schedule(self) -> None:
-        """Start a batch in the next turn of the loop, so that works submitted in this one share it."""
-        if self._pending and self._batch is None and not self._scheduled and not self._held:
-            self._scheduled = True
-            self._loop.call_soon(self._start_batch)
-
-    def _schedule_later(self, turns: int = _PATIENCE) -> None:
-        """`_schedule`, but not before the loop has turned a few times, which it does at once when it is idle."""
-        self._turning = turns > 0
-        if turns:
-            self._loop.call_soon(self._schedule_later, turns - 1)
-        else:
-            self._schedule()
+        """Start a batch when it is possible and no more comes for it."""
+        if self._pending and self._batch is None and not self._held:
+            self._gathering.begin()
 
     def _start_batch(self) -> None:
-        self._scheduled = False
         if self._writer is None or self._held or self._batch is not None or not self._pending:
             return
         if self._asked:
@@ -220,7 +203,6 @@ class FileDatabase:
         count = min(len(self._pending), MAX_BATCH)
         submissions = [self._pending.popleft() for _ in range(count)]
         self._batch = batch = Batch(self._writer, submissions, self.place, self.files)
-        self._hurried = self._hurried and bool(self._pending)
         batch.begin()
         complete = batch.run(heavy_too=False)
         if complete and count <= _FEW and self._commit_seconds < _QUICK_COMMIT:
@@ -249,12 +231,10 @@ class FileDatabase:
         batch.settle()
         self._checkpoints.batch_ended()
         self._between.set()
-        if not self._pending:
-            self._idle.set()
-        elif self._hurried:
+        if self._pending:
             self._schedule()
-        elif not self._turning:
-            self._schedule_later()
+        else:
+            self._idle.set()
 
     def _read_on(self, connection: sqlite3.Connection | None, work: Work[T]) -> T:
         if connection is None:

@@ -42,7 +42,7 @@ class MemoryDatabase:
             self._connection.close()
             self._connection = None
 
-    async def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> T:
+    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
         outcomes: list[T | BaseException] = []
         self.submit(work, outcomes.append)
         if not outcomes:  # called from within a callback of another work's commit
@@ -52,7 +52,7 @@ class MemoryDatabase:
             raise outcome
         return outcome
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
         self._pending.append(Submission(work, done))
         if self._draining:
             return

@@ -111,12 +111,12 @@ class PostgresDatabase:
         self._writer = None
         self._readers = [None] * READERS
 
-    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
+    def write(self, work: Work[T], *, heavy: bool = False) -> Awaitable[T]:
         waiting: asyncio.Future[T] = self._loop.create_future()
         self.submit(work, telling(waiting), heavy=heavy)
         return waiting
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
         if not self._open:
             done(closed(self.place))
             return

@@ -169,15 +169,14 @@ class Database(Protocol):
         """Finish what was submitted and close. May be called again."""
         ...
 
-    def write(self, work: Work[T], *, heavy: bool = False, patient: bool = False) -> Awaitable[T]:
+    def write(self, work: Work[T], *, heavy: bool = False) -> Awaitable[T]:
         """Run in a transaction shared with whoever else writes now; durable when it returns.
 
         An exception of `work` undoes that work only and is raised here. `heavy`: long enough to want a thread.
-        `patient`: nobody waits for it, so it may share the commit of a later one where there is much to do.
         """
         ...
 
-    def submit(self, work: Work[T], done: Done, *, heavy: bool = False, patient: bool = False) -> None:
+    def submit(self, work: Work[T], done: Done, *, heavy: bool = False) -> None:
         """`write` without a coroutine: `done` gets the result, or the exception."""
         ...
 

@@ -380,7 +380,7 @@ class Attempts:
         pause = _FIRST_PAUSE
         for tries in itertools.count(1):
             try:
-                await self._around.database.write(work, patient=True)
+                await self._around.database.write(work)
                 return
             except StoreError as error:
                 if tries == 1:

@@ -234,7 +234,7 @@ class JourneyLedger:
         self._timer = None
         chunk, self._waiting = self._waiting[:_CHUNK], self._waiting[_CHUNK:]
         if chunk:
-            self._database.submit(lambda tx: _write_sightings(tx, chunk), self._written, patient=True)
+            self._database.submit(lambda tx: _write_sightings(tx, chunk), self._written)
 
     def _written(self, outcome: object) -> None:
         if self._waiting:

@@ -89,7 +89,7 @@ class TextIndex:
             if self.pending and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._write)
 
-        self._database.submit(writing(chunk), done, patient=True)
+        self._database.submit(writing(chunk), done)
 
     def _forget(self, chunk: list[tuple[int, tuple[str, str]]]) -> None:
         for key, written in chunk:
