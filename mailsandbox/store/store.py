@@ -244,15 +244,14 @@ class Store:
         States and listeners hear of it by themselves once the work is committed.
         """
         unit = Unit(tx, self.clock.now() if now is None else now, self._close_gap, delivering=True)
-        lock_accounts(tx, [delivery.account for delivery in deliveries])
+        lock_accounts(tx, deliveries)
         content = self.contents_of.put(unit, octets, copies=len(deliveries), sha256=sha256)
-        # In the order of addresses: two daemons that make the same accounts then wait instead of deadlocking.
-        order: Sequence[int] = range(len(deliveries))
-        if len(deliveries) > 1:
-            order = sorted(order, key=lambda index: canonical(deliveries[index].account))
-        landed = {index: self._deliver_one(unit, deliveries[index], content, journey_id) for index in order}
+        if len(deliveries) == 1:
+            landed = [self._deliver_one(unit, deliveries[0], content, journey_id)]
+        else:
+            landed = self._deliver_several(unit, deliveries, content, journey_id)
         self._watch(unit)
-        return [landed[index] for index in range(len(deliveries))]
+        return landed
 
     def room_in(self, tx: Tx, address: str) -> tuple[int, int] | None:
         """The account's quota, and what is left of it, in octets; None where it has none."""
@@ -261,6 +260,14 @@ class Store:
             return None
         row = tx.execute("SELECT octets FROM accounts WHERE address = ?", (canonical(address),)).fetchone()
         return limit, limit - (row[0] if row else 0)
+
+    def _deliver_several(
+        self, unit: Unit, deliveries: Sequence[Delivery], content: Content, journey_id: str
+    ) -> list[Landed]:
+        # In the order of addresses: two daemons that make the same accounts then wait instead of deadlocking.
+        order = sorted(range(len(deliveries)), key=lambda index: canonical(deliveries[index].account))
+        landed = {index: self._deliver_one(unit, deliveries[index], content, journey_id) for index in order}
+        return [landed[index] for index in range(len(deliveries))]
 
     def _deliver_one(self, unit: Unit, delivery: Delivery, content: Content, journey_id: str) -> Landed:
         """Where it went the last time, without looking; when that is gone, or on the first time, after looking."""

@@ -7,7 +7,7 @@ and messages need: what a unit has read stays so, whatever other daemons are abo
 order of their keys, contents after accounts, so that daemons wait for each other and rarely deadlock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from mailsandbox.database.tx import Tx, Update
 from mailsandbox.errors import NoSuchAccount, NoSuchMailbox
 from mailsandbox.store.credentials import canonical
 from mailsandbox.store.logrow import LogRow
-from mailsandbox.store.model import ChangeType, FlagChange, Flags, MessageRow, ModSeq, Seq, Uid
+from mailsandbox.store.model import ChangeType, Delivery, FlagChange, Flags, MessageRow, ModSeq, Seq, Uid
 from mailsandbox.store.names import mailbox_name
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def lock_account(tx: Tx, key: int) -> None:
         tx.execute(f"SELECT 1 FROM accounts WHERE id = ?{tx.for_update}", (key,))
 
 
-def lock_accounts(tx: Tx, addresses: Sequence[str]) -> None:
-    """`lock_account` for those of several addresses that exist."""
+def lock_accounts(tx: Tx, deliveries: Iterable[Delivery]) -> None:
+    """`lock_account` for those accounts that exist."""
     if tx.for_update:
-        keys = [canonical(each) for each in addresses]
+        keys = [canonical(each.account) for each in deliveries]
         tx.execute(f"SELECT 1 FROM accounts WHERE address = ANY(?) ORDER BY id{tx.for_update}", (keys,))
 
 
