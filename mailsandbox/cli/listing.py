@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mailsandbox.cli.daemon import Daemon, daemon
-from mailsandbox.cli.options import daemon_options, json_option
+from mailsandbox.cli.options import daemon_options, json_option, whole_option
 from mailsandbox.cli.printing import note, octets, say, say_json, short_time, table
 
 _PAGE = 1000
@@ -21,7 +21,7 @@ _PAGE = 1000
 @click.option("--subject", default="", metavar="TEXT", help="Part of the decoded subject.")
 @click.option("--text", default="", metavar="TEXT", help="Part of the decoded header or body.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
-@click.option("--whole", is_flag=True, help="Cut nothing to the terminal's width.")
+@whole_option
 @json_option
 @daemon_options
 def command(

@@ -14,6 +14,11 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Write JSON.")(function)
 
 
+def whole_option(function: F) -> F:
+    """`--whole`: for wide lists, and those that go into a pipe."""
+    return click.option("--whole", is_flag=True, help="Cut nothing to the terminal's width.")(function)
+
+
 def daemon_options(function: F) -> F:
     """`--ready-file` and `--url`: which daemon."""
     function = click.option(

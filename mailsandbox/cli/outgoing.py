@@ -199,7 +199,9 @@ def envelope_of(
     """From bare addresses; the DSN parameters of RFC 3461, `envid` as it is meant. Raises click.BadParameter."""
     words = frozenset(word.strip().upper() for word in notify.split(",") if word.strip())
     if words - {"NEVER", "SUCCESS", "FAILURE", "DELAY"} or ("NEVER" in words and len(words) > 1):
-        raise click.BadParameter("is NEVER alone, or any of SUCCESS,FAILURE,DELAY", param_hint="--notify")
+        raise click.BadParameter(
+            f"{notify!r}: it is NEVER alone, or any of SUCCESS,FAILURE,DELAY", param_hint="--notify"
+        )
     if ret.upper() not in ("", "FULL", "HDRS"):
         raise click.BadParameter(f"{ret!r}: it is FULL or HDRS", param_hint="--ret")
     if not (envid.isascii() and envid.isprintable()):

@@ -8,7 +8,7 @@ import click
 
 from mailsandbox.cli.daemon import daemon
 from mailsandbox.cli.journey import transcript_lines
-from mailsandbox.cli.options import daemon_options, json_option
+from mailsandbox.cli.options import daemon_options, json_option, whole_option
 from mailsandbox.cli.printing import clean, clock_time, note, say, say_json, short_time, table
 from mailsandbox.journey.sessions import OUTCOMES
 
@@ -32,6 +32,7 @@ def _outcome(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--outcome", default="", callback=_outcome, metavar="NAME", help=f"{', '.join(_SPOKEN)}.")
 @click.option("--finding", default="", metavar="RULE", help="Whose client broke this rule; any: any rule.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@whole_option
 @json_option
 @daemon_options
 def command(
@@ -41,6 +42,7 @@ def command(
     outcome: str,
     finding: str,
     limit: int,
+    whole: bool,
     as_json: bool,
     ready_file: Path | None,
     url: str | None,
@@ -78,13 +80,13 @@ def command(
         for line in transcript_lines(answer["transcript"]):
             say(line)
     elif answer["sessions"]:
-        say(_listed(answer["sessions"]))
+        say(_listed(answer["sessions"], whole=whole))
     else:
         hint = f"; rules that clients broke so far: {', '.join(map(clean, broken))}" if broken else ""
         note(f"no connections{hint}")
 
 
-def _listed(sessions: Sequence[Mapping[str, Any]]) -> str:  # Any: JSON
+def _listed(sessions: Sequence[Mapping[str, Any]], *, whole: bool) -> str:  # Any: JSON
     """A line for each; the rules broken only where there are some."""
     heads = ["ID", "BEGAN", "SERVICE", "PEER", "ACCOUNT", "OUTCOME"]
     rows = [
@@ -95,4 +97,4 @@ def _listed(sessions: Sequence[Mapping[str, Any]]) -> str:  # Any: JSON
         heads.append("FINDINGS")
         for line, row in zip(rows, sessions, strict=True):
             line.append(" ".join(row.get("rules", ())))
-    return table(heads, rows, fixed=(0, 1, 5))
+    return table(heads, rows, fixed=(0, 1, 5), whole=whole)

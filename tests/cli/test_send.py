@@ -143,6 +143,15 @@ def test_an_envelope_id_beyond_printable_ascii_is_wrong_use(run, peer, stdin, en
     assert server.said == []
 
 
+@pytest.mark.rfc(3461, "4.1")
+@pytest.mark.parametrize("notify", ["always", "NEVER,DELAY"])
+def test_what_is_no_value_of_notify_is_named(run, peer, notify):
+    server = peer(*ALL)
+    ran = run("send", "--to", "b@beta.test", "--text", "x", "--notify", notify, "--server", server.place)
+    assert (ran.code, server.said) == (2, [])
+    assert f"--notify: '{notify}': it is NEVER alone, or any of SUCCESS,FAILURE,DELAY" in " ".join(ran.err.split())
+
+
 def test_ret_of_sendmail_is_one_of_its_two_words(run, peer, stdin):
     server = peer(*ALL)
     stdin(b"Subject: x\n\nx\n")

@@ -1,5 +1,6 @@
 """The commands against a real daemon, as a user has them in a terminal."""
 
+import imaplib
 import io
 import json
 import smtplib
@@ -349,8 +350,12 @@ def test_a_message_with_nul_is_imported_and_what_is_refused_is_named(daemon, run
 
 def test_connections_are_listed_with_their_transcripts(daemon, run):
     run("send", "--to", "s@beta.test", "--text", "x")
+    with imaplib.IMAP4("127.0.0.1", int(port_of(daemon, "imap"))) as imap:
+        imap.login(f"{'long' * 15}@beta.test", "x")
     rows = run("sessions", "--protocol", "smtp", "--json").json["sessions"]
     assert rows
+    assert "long" * 15 not in run("sessions").out
+    assert "long" * 15 in run("sessions", "--whole").out
     shown = run("sessions", rows[0]["id"])
     assert " C " in shown.out
     assert " S 220 " in shown.out
