@@ -1,9 +1,9 @@
 """The ledger of journeys: what happened to each message, kept as it happened.
 
 Invariant: an event is written in the transaction of what it records, and never changed; those that one work records
-together share a row. That a message was first shown
-is not worth a transaction of its own: such sightings are collected and written in batches, so a crash may lose the last
-moment of them. Bounded: what is remembered to have been seen is forgotten oldest mailbox first, and the table knows.
+together share a row. That a message was first shown is not worth a transaction of its own: such sightings are collected
+and written in batches, so a crash may lose the last moment of them. Bounded: what is remembered to have been seen is
+forgotten oldest mailbox first, and the table knows.
 """
 
 import asyncio
@@ -308,7 +308,7 @@ def return_journey(ledger: JourneyLedger, tx: Tx, journey_id: str, events: Seque
 
 
 def forget_journeys(tx: Tx, *, keep: int, older_than: float) -> int:
-    """Forget some journeys of which something is older than the newest `keep` events or than `older_than` (POSIX)."""
+    """Forget some journeys of which something is older than the newest `keep` rows or than `older_than` (POSIX)."""
     newest = tx.execute("SELECT max(id) FROM journey_events").fetchone()[0] or 0
     rows = tx.execute(
         "SELECT DISTINCT journey_id FROM (SELECT journey_id, id, at FROM journey_events ORDER BY id LIMIT ?) AS oldest "

@@ -50,7 +50,7 @@ class RetentionPolicy:
     total: Limits = Limits()
     changes: int = 100_000  # of one account
     changes_age: float = 30 * 86400.0  # seconds
-    journey_events: int = 500_000
+    journey_events: int = 500_000  # those that one work recorded count as one
     journey_age: float = 30 * 86400.0  # seconds since the last event
 
 
