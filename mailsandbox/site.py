@@ -110,7 +110,7 @@ class Site:
             notify=self._notifier.notices,
             limits=limits,
             underway=shared.underway,
-            lately=shared.store.contents_of.lately,
+            lately=shared.store.lately,
         )
         self._placing = Placing(
             site=spec.name,

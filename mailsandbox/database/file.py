@@ -76,7 +76,7 @@ class FileDatabase:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
-        self._job: Callable[[], bool] = bool  # for the time that a commit takes; this one has nothing to do
+        self._leisure_job: Callable[[], bool] = bool  # this one never has anything to do
         self._held = False  # by a snapshot or a restore
         self._asked = 0  # such jobs that wait for a batch to end; the next batch waits for them
         self._between = asyncio.Event()  # set while neither a batch nor such a job runs
@@ -126,7 +126,7 @@ class FileDatabase:
         """Nobody shares this database."""
 
     def on_leisure(self, job: Callable[[], bool]) -> None:
-        self._job = job
+        self._leisure_job = job
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:
         if heavy:
@@ -213,7 +213,7 @@ class FileDatabase:
 
     def _use_leisure(self) -> None:
         # One job in each turn of the loop: what comes from the network has its turn too.
-        if self._batch is not None and self._job():
+        if self._batch is not None and self._leisure_job():
             self._loop.call_soon(self._use_leisure)
 
     def _finish(self, batch: Batch) -> float:

@@ -225,6 +225,11 @@ class Store:
         """
         return self.contents_of.prepared(octets, sha256)
 
+    @property
+    def lately(self) -> blobs.Lately:
+        """What was put into the database lately, to be shared with others who put octets there."""
+        return self.contents_of.lately
+
     def expect(self, octets: bytes, sha256: bytes) -> None:
         """`prepared` will be asked for these octets shortly: they may be rendered while there is nothing else to do."""
         self.contents_of.ahead.expect(octets, sha256)
